@@ -1,0 +1,62 @@
+package engine
+
+import "unsafe"
+
+// callFrame is the part of a call frame that PushCall fills.
+type callFrame struct {
+	ret     uint64
+	args    [MaxArgs]uint64
+	machine [5]uint64
+}
+
+// pointer turns an address on a guest stack, or behind a context, into a Go pointer.
+func pointer(addr uint64) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&addr)) }
+
+// callFrame gives the frame at addr, which the caller has checked to lie on the guest stack: that
+// memory is the host's own and stays mapped for as long as the context lives.
+func (c *Context) callFrame(addr uint64) *callFrame { return (*callFrame)(pointer(addr)) }
+
+func (c *Context) word(addr uint64) *uint64 { return (*uint64)(pointer(addr)) }
+
+// XSaveOffset is where the XSAVE image lies, from the start of the context.
+const XSaveOffset = 0x400
+
+// XSave gives the XSAVE image (standard format) of the last full exit: what it holds is true after
+// ExitFault and ExitKick.
+func (c *Context) XSave() []byte {
+	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(c), XSaveOffset)), c.xsaveSize)
+}
+
+// legacyXMM is the offset of XMM0 in an XSAVE image.
+const legacyXMM = 160
+
+func (c *Context) fullXMM(n int) XMM {
+	return *(*XMM)(unsafe.Add(unsafe.Pointer(c), XSaveOffset+legacyXMM+16*n))
+}
+
+// FullXMM gives XMM register n of a full exit; SetFullXMM changes it for the resume.
+func (c *Context) FullXMM(n int) XMM { return c.fullXMM(n & 15) }
+
+// SetFullXMM sets XMM register n for the next ResumeFull.
+func (c *Context) SetFullXMM(n int, v XMM) {
+	*(*XMM)(unsafe.Add(unsafe.Pointer(c), XSaveOffset+legacyXMM+16*(n&15))) = v
+}
+
+// Offsets of Context's fields, for the engines' assembly.
+const (
+	OffsetGPR       = unsafe.Offsetof(Context{}.GPR)
+	OffsetRIP       = unsafe.Offsetof(Context{}.RIP)
+	OffsetRFLAGS    = unsafe.Offsetof(Context{}.RFLAGS)
+	OffsetXMM6      = unsafe.Offsetof(Context{}.XMM6)
+	OffsetGSBase    = unsafe.Offsetof(Context{}.GSBase)
+	OffsetMXCSR     = unsafe.Offsetof(Context{}.MXCSR)
+	OffsetFCW       = unsafe.Offsetof(Context{}.FCW)
+	OffsetResume    = unsafe.Offsetof(Context{}.Resume)
+	OffsetFault     = unsafe.Offsetof(Context{}.Fault)
+	OffsetKick      = unsafe.Offsetof(Context{}.kick)
+	OffsetTID       = unsafe.Offsetof(Context{}.tid)
+	OffsetFrame     = unsafe.Offsetof(Context{}.frame)
+	OffsetGates     = unsafe.Offsetof(Context{}.gates)
+	OffsetXSaveMask = unsafe.Offsetof(Context{}.xsaveMask)
+	OffsetXSaveSize = unsafe.Offsetof(Context{}.xsaveSize)
+)

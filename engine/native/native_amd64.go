@@ -1,0 +1,257 @@
+package native
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/cpu"
+	"golang.org/x/sys/unix"
+
+	"github.com/drvhost/drvhost/engine"
+	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/nt"
+)
+
+// FeatureError names a feature of the machine that the engine cannot do without, and what would
+// supply it.
+type FeatureError struct {
+	Feature string
+	Needs   string
+	Err     error
+}
+
+// Error names the feature and what would supply it.
+func (e *FeatureError) Error() string {
+	s := fmt.Sprintf("native engine: %s is not available: it needs %s", e.Feature, e.Needs)
+	if e.Err != nil {
+		s += fmt.Sprintf(" (%v)", e.Err)
+	}
+	return s
+}
+
+// Unwrap gives the system's own error, if there is one.
+func (e *FeatureError) Unwrap() error { return e.Err }
+
+// cpuEngine is the process's one native engine: signal handlers and system-call dispatch belong to
+// the whole process.
+type cpuEngine struct {
+	gates        engine.Gates
+	into         [3]uint64 // gates into the guest, by engine.Resume
+	xsaveMask    uint64
+	xsaveSize    uint64
+	contextSize  uintptr
+	text         textRange
+	armError     atomic.Pointer[FeatureError]
+	mu           sync.Mutex
+	free         []*engine.Context
+	pinned       []pinnedThread
+	threadsArmed int
+}
+
+var shared = sync.OnceValues(start)
+
+// New gives the process's native engine. The first call reserves the guest's address space and
+// swaps the signal handlers; later calls give the same engine.
+func New() (engine.CPU, error) {
+	e, err := shared()
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+func start() (*cpuEngine, error) {
+	if !hasFSGSBase() {
+		return nil, &FeatureError{Feature: "FSGSBASE", Needs: "Linux 5.9 and a processor with wrgsbase"}
+	}
+	if !cpu.X86.HasOSXSAVE {
+		return nil, &FeatureError{Feature: "XSAVE", Needs: "a processor with XSAVE"}
+	}
+	// The guest package's handler must be in place first: this engine's passes on to it.
+	if _, err := guest.Default(); err != nil {
+		return nil, err
+	}
+	e := &cpuEngine{}
+	if cpu.X86.HasAVX {
+		hasAVX = 1
+	}
+	e.xsaveMask, e.xsaveSize = xsaveLayout()
+	e.contextSize = (engine.XSaveOffset + uintptr(e.xsaveSize) + 63) &^ 63
+	var err error
+	if e.text, err = findText(); err != nil {
+		return nil, err
+	}
+	if err := e.makeOwnerTable(); err != nil {
+		return nil, err
+	}
+	if err := e.makeGatePage(); err != nil {
+		return nil, err
+	}
+	if err := swapHandlers(); err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// hasFSGSBase asks the kernel whether user code may use wrgsbase (HWCAP2_FSGSBASE).
+func hasFSGSBase() bool {
+	const atHwcap2, hwcap2FSGSBase = 26, 2
+	aux, err := unix.Auxv()
+	if err != nil {
+		return false
+	}
+	for _, kv := range aux {
+		if kv[0] == atHwcap2 {
+			return kv[1]&hwcap2FSGSBase != 0
+		}
+	}
+	return false
+}
+
+// xsaveLayout gives the state components that a resume restores, and the size of an image that holds
+// them. The protection keys' register is Go's to keep, and tile data is never enabled.
+func xsaveLayout() (mask, size uint64) {
+	const (
+		legacyAndHeader = 512 + 64
+		pkru            = 1 << 9
+		tiles           = 3 << 17
+	)
+	mask = xgetbv() &^ (pkru | tiles)
+	size = legacyAndHeader
+	for i := uint32(2); i < 63; i++ {
+		if mask&(1<<i) == 0 {
+			continue
+		}
+		eax, ebx := cpuidXSave(i)
+		size = max(size, uint64(eax)+uint64(ebx))
+	}
+	// The signal frame may carry components that are not restored: room for them, so that what
+	// follows in the standard format is not cut off.
+	return mask, (size + 64 + 63) &^ 63
+}
+
+func (e *cpuEngine) Name() string { return "native" }
+
+func (e *cpuEngine) Gates() engine.Gates { return e.gates }
+
+// slabContexts is how many contexts share one mapping, with an inaccessible page at each end.
+const slabContexts = 32
+
+func (e *cpuEngine) NewContext(limit, base nt.Addr) (*engine.Context, error) {
+	if base&15 != 0 || limit >= base {
+		return nil, fmt.Errorf("native engine: bad stack [%v, %v)", limit, base)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.free) == 0 {
+		page := uintptr(os.Getpagesize())
+		body := (e.contextSize*slabContexts + page - 1) &^ (page - 1)
+		slab, err := mapGuarded(body, unix.PROT_READ|unix.PROT_WRITE)
+		if err != nil {
+			return nil, fmt.Errorf("native engine: memory for contexts: %w", err)
+		}
+		for i := range uintptr(slabContexts) {
+			e.free = append(e.free, contextAt(slab+i*e.contextSize))
+		}
+	}
+	c := e.free[len(e.free)-1]
+	e.free = e.free[:len(e.free)-1]
+	c.Setup(limit, base, e.into, e.xsaveMask, e.xsaveSize)
+	return c, nil
+}
+
+func (e *cpuEngine) FreeContext(c *engine.Context) {
+	e.mu.Lock()
+	e.free = append(e.free, c)
+	e.mu.Unlock()
+}
+
+func (e *cpuEngine) Run(c *engine.Context) engine.Exit {
+	for {
+		exit := engine.Exit(run(c))
+		if uint32(exit) == exitArm {
+			e.arm()
+			continue
+		}
+		if exit == engine.ExitFault && c.Resume == engine.ResumeReturn {
+			// The return itself faulted: say where it would have gone.
+			if to, ok := c.ReturnAddress(); ok {
+				c.RIP = uint64(to)
+			}
+		}
+		return exit
+	}
+}
+
+// run is one stay in the guest. It must not return between entersyscall and exitsyscall, nor grow
+// the stack.
+//
+//go:nosplit
+func run(c *engine.Context) uint32 {
+	entersyscall()
+	exit := enter(c)
+	exitsyscall()
+	return exit
+}
+
+// kickSignal is a real-time signal that the Go runtime handles and nobody uses.
+const kickSignal = 62
+
+var processID = os.Getpid()
+
+func (e *cpuEngine) Kick(c *engine.Context) {
+	if tid := c.RequestKick(); tid != 0 {
+		// The thread may have left the context, or ended: then there is nothing to do, and the flag
+		// is still set for the next entry.
+		unix.RawSyscall(unix.SYS_TGKILL, uintptr(processID), uintptr(tid), kickSignal)
+	}
+}
+
+// arm makes an owner record for the OS thread that it runs on, and has Linux send raw system calls
+// of guest code back as signals. It leaves the thread as it was if the record exists.
+func (e *cpuEngine) arm() {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	fs := fsBase()
+	owner := e.claimOwner(fs, uint32(unix.Gettid()))
+	if owner == 0 {
+		return
+	}
+	// Keeping the runtime's thread structure reachable keeps its address, which is the key, from
+	// being used for another thread.
+	e.pinned = append(e.pinned, pinThread(fs))
+	e.threadsArmed++
+	const (
+		setSyscallUserDispatch = 59
+		dispatchOn             = 1
+	)
+	_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, setSyscallUserDispatch, dispatchOn,
+		e.text.start, e.text.end-e.text.start, owner+ownerSelector, 0)
+	if errno != 0 {
+		e.armError.Store(&FeatureError{Feature: "syscall user dispatch", Needs: "Linux 5.11",
+			Err: errno})
+	}
+}
+
+// SyscallsCaught reports whether raw system calls in guest code are caught, and if not, why. It is
+// known once guest code has run.
+func SyscallsCaught() error {
+	e, err := shared()
+	if err != nil {
+		return err
+	}
+	if f := e.armError.Load(); f != nil {
+		return f
+	}
+	return nil
+}
+
+// errOwners says that the owner table is full; the Go runtime allows fewer threads than it has room
+// for.
+var errOwners = errors.New("native engine: more OS threads than owner records")

@@ -1,0 +1,238 @@
+package native
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"unsafe"
+	_ "unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/drvhost/drvhost/engine"
+	"github.com/drvhost/drvhost/nt"
+)
+
+// The runtime's own brackets around a system call, which gVisor uses too: between them the
+// goroutine does not hold up the garbage collector.
+//
+//go:linkname entersyscall runtime.entersyscall
+func entersyscall()
+
+//go:linkname exitsyscall runtime.exitsyscall
+func exitsyscall()
+
+// In assembly.
+
+//go:noescape
+func enter(c *engine.Context) (exit uint32)
+
+// Where the assembly's functions start. (A Go func value would point at a wrapper.)
+var (
+	addrEnterWindow   uintptr
+	addrLeave         uintptr
+	addrLeaveFull     uintptr
+	addrGateFast      uintptr
+	addrGateReturnTo  uintptr
+	addrGateFull      uintptr
+	addrGateCall      uintptr
+	addrGateReturn    uintptr
+	addrSignalHandler uintptr
+)
+
+func fsBase() uintptr
+func xgetbv() uint64
+func cpuidXSave(component uint32) (eax, ebx uint32)
+
+// State that the assembly reads.
+var (
+	ownerTable uintptr
+	hasAVX     uint8
+	goMXCSR    uint32      = 0x1F80
+	previous   [65]uintptr // handlers to pass signals on to
+
+	// Where an interrupted thread may be besides guest code.
+	enterStart, enterEnd         uintptr
+	leaveStart, leaveEnd         uintptr
+	leaveFullStart, leaveFullEnd uintptr
+	gateInStart, gateInEnd       uintptr
+	gateOutStart, gateOutEnd     uintptr
+)
+
+// pinnedThread keeps a thread structure of the runtime reachable.
+type pinnedThread = unsafe.Pointer
+
+func pinThread(fs uintptr) pinnedThread { return pointer(fs) }
+
+// pointer is the one place where an address becomes a pointer.
+func pointer(addr uintptr) unsafe.Pointer { return *(*unsafe.Pointer)(unsafe.Pointer(&addr)) }
+
+func contextAt(addr uintptr) *engine.Context { return (*engine.Context)(pointer(addr)) }
+
+// mapGuarded maps size bytes with an inaccessible page before and behind.
+func mapGuarded(size uintptr, prot int) (uintptr, error) {
+	page := uintptr(os.Getpagesize())
+	base, err := unix.MmapPtr(-1, 0, nil, size+2*page, unix.PROT_NONE,
+		unix.MAP_PRIVATE|unix.MAP_ANON|unix.MAP_NORESERVE)
+	if err != nil {
+		return 0, err
+	}
+	body := unsafe.Add(base, page)
+	if err := mprotect(body, size, prot); err != nil {
+		return 0, err
+	}
+	return uintptr(body), nil
+}
+
+func mprotect(p unsafe.Pointer, size uintptr, prot int) error {
+	return unix.Mprotect(unsafe.Slice((*byte)(p), size), prot)
+}
+
+func (e *cpuEngine) makeOwnerTable() error {
+	base, err := mapGuarded(ownerCount*ownerSize, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
+		return fmt.Errorf("native engine: owner table: %w", err)
+	}
+	ownerTable = base
+	return nil
+}
+
+// claimOwner makes the record for the thread with FS base fs, and gives its address, or 0 when there
+// is one. The key is stored last: the signal handler of another thread may be probing.
+func (e *cpuEngine) claimOwner(fs uintptr, tid uint32) uintptr {
+	i := fs >> ownerShift & ownerMask
+	for range ownerCount {
+		rec := ownerTable + i
+		key := (*uintptr)(pointer(rec + ownerKey))
+		switch atomic.LoadUintptr(key) {
+		case fs:
+			return 0
+		case 0:
+			*(*uint32)(pointer(rec + ownerTID)) = tid
+			atomic.StoreUintptr(key, fs)
+			return rec
+		}
+		i = (i + ownerSize) & ownerMask
+	}
+	panic(errOwners)
+}
+
+// codeOf gives the machine code of an assembly function, up to its end mark.
+func codeOf(addr uintptr) []byte {
+	const longest = 1024
+	window := unsafe.Slice((*byte)(pointer(addr)), longest)
+	mark := binary.LittleEndian.AppendUint64(nil, endMark)
+	n := bytes.Index(window, mark)
+	if n < 0 {
+		panic("native engine: an assembly function has no end mark")
+	}
+	return window[:n]
+}
+
+// makeGatePage copies the gate code to a page of its own and fills in the addresses it needs.
+func (e *cpuEngine) makeGatePage() error {
+	const slot = 0x200
+	pageSize := uintptr(os.Getpagesize())
+	page, err := mapGuarded(pageSize, unix.PROT_READ|unix.PROT_WRITE)
+	if err != nil {
+		return fmt.Errorf("native engine: gate page: %w", err)
+	}
+	span := func(addr uintptr) (start, end uintptr) {
+		return addr, addr + uintptr(len(codeOf(addr)))
+	}
+	leaveStart, leaveEnd = span(addrLeave)
+	leaveFullStart, leaveFullEnd = span(addrLeaveFull)
+	enterStart, enterEnd = span(addrEnterWindow)
+
+	mem := unsafe.Slice((*byte)(pointer(page)), pageSize)
+	for i := range mem {
+		mem[i] = 0xCC // int3
+	}
+	place := func(n int, addr uintptr) uintptr {
+		code := codeOf(addr)
+		if len(code) > slot {
+			panic("native engine: gate code is larger than its slot")
+		}
+		code = bytes.ReplaceAll(code, word(placeTable), word(uint64(ownerTable)))
+		code = bytes.ReplaceAll(code, word(placeLeave), word(uint64(addrLeave)))
+		copy(mem[n*slot:], code)
+		return page + uintptr(n)*slot
+	}
+	e.into[engine.ResumeReturn] = uint64(place(0, addrGateReturnTo))
+	e.into[engine.ResumeCall] = uint64(place(1, addrGateFast))
+	e.into[engine.ResumeFull] = uint64(place(2, addrGateFull))
+	gateInStart, gateInEnd = page, page+3*slot
+	e.gates.Call = nt.Addr(place(3, addrGateCall))
+	e.gates.Return = nt.Addr(place(4, addrGateReturn))
+	gateOutStart, gateOutEnd = page+3*slot, page+5*slot
+	return mprotect(pointer(page), pageSize, unix.PROT_READ|unix.PROT_EXEC)
+}
+
+func word(v uint64) []byte { return binary.LittleEndian.AppendUint64(nil, v) }
+
+// sigaction is the kernel's struct, not the C library's.
+type sigaction struct {
+	handler  uintptr
+	flags    uint64
+	restorer uintptr
+	mask     uint64
+}
+
+// caught are the signals whose handler is swapped.
+var caught = [...]unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGTRAP,
+	unix.SIGSYS, kickSignal}
+
+// swapHandlers puts signalHandler before the handlers that are there, and keeps their flags, mask
+// and restorer.
+func swapHandlers() error {
+	for _, sig := range caught {
+		var sa sigaction
+		if err := rtSigaction(sig, nil, &sa); err != nil {
+			return err
+		}
+		previous[sig] = sa.handler
+		sa.handler = addrSignalHandler
+		if err := rtSigaction(sig, &sa, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func rtSigaction(sig unix.Signal, set, old *sigaction) error {
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig),
+		uintptr(unsafe.Pointer(set)), uintptr(unsafe.Pointer(old)), 8, 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("native engine: rt_sigaction of signal %d: %w", sig, errno)
+	}
+	return nil
+}
+
+// textRange is where Go's own machine code lies.
+type textRange struct{ start, end uintptr }
+
+// findText finds the mapping that holds this package's assembly, which is the whole program's text.
+func findText() (textRange, error) {
+	at := addrSignalHandler
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return textRange{}, fmt.Errorf("native engine: where Go's code lies: %w", err)
+	}
+	for line := range strings.Lines(string(maps)) {
+		span, _, _ := strings.Cut(line, " ")
+		lo, hi, ok := strings.Cut(span, "-")
+		if !ok {
+			continue
+		}
+		start, err1 := strconv.ParseUint(lo, 16, 64)
+		end, err2 := strconv.ParseUint(hi, 16, 64)
+		if err1 == nil && err2 == nil && uintptr(start) <= at && at < uintptr(end) {
+			return textRange{uintptr(start), uintptr(end)}, nil
+		}
+	}
+	return textRange{}, fmt.Errorf("native engine: no mapping holds address %#x", at)
+}

@@ -122,27 +122,3 @@ func TestImportCallComesBack(t *testing.T) {
 	}
 	require.Equal(t, engine.ExitReturn, cpu.Run(c))
 }
-
-func BenchmarkImportCall(b *testing.B) {
-	cpu := newCPU(b)
-	g := newCode(b, cpu, callLoop())
-	c := newThread(b, cpu)
-	var s engine.Saved
-	require.NoError(b, c.PushCall(&s, g.trampoline, g.base, 0, uint64(b.N)))
-	b.ResetTimer()
-	for cpu.Run(c) == engine.ExitCall {
-	}
-}
-
-// BenchmarkSwitchFloor is the floor of an import call: the runtime's two brackets and nothing else.
-func BenchmarkSwitchFloor(b *testing.B) {
-	for b.Loop() {
-		brackets()
-	}
-}
-
-//go:nosplit
-func brackets() {
-	entersyscall()
-	exitsyscall()
-}

@@ -56,7 +56,7 @@ found:
 // fences, and reads the thread id. So either the entry sees the flag or the kicker sees the thread.
 TEXT ·enterWindow(SB), NOSPLIT|NOFRAME, $0-0
 	MOVL $1, AX
-	XCHGL AX, const_ownerInGuest(R10)
+	MOVL AX, const_ownerInGuest(R10)
 	MOVL $const_exitKick, AX
 	CMPL const_ctxKick(DI), $0
 	JNE kicked
@@ -163,6 +163,10 @@ fcwOK:
 	RET
 	END_MARK
 
+TEXT ·leave0(SB), NOSPLIT|NOFRAME, $0-0
+	POPQ CX
+	JMP CX
+
 // leaveFull is where the signal handler sends a thread, and where an entry that sees a kick goes:
 // registers are whatever they are, and saved where they need to be.
 TEXT ·leaveFull(SB), NOSPLIT|NOFRAME, $0-0
@@ -198,7 +202,8 @@ TEXT ·gateFast(SB), NOSPLIT|NOFRAME, $0-0
 TEXT ·gateReturnTo(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ GPR(4)(DI), SP
 	MOVQ GPR(7)(DI), DI
-	BYTE $0xC3 // RET
+	POPQ R11
+	JMP R11
 	END_MARK
 
 // gateFull loads every general register (RBP is loaded already) and lets IRETQ load RIP, RFLAGS and RSP at once.
@@ -270,7 +275,8 @@ found:                                  \
 	MOVQ const_ownerSP(R10), SP     \
 	MOVL $exit, AX                  \
 	MOVQ $const_placeLeave, CX      \
-	JMP CX
+	PUSHQ CX \
+	BYTE $0xC3
 
 // gateCall is where import thunks jump to: the index in EAX, the return address at RSP.
 TEXT ·gateCall(SB), NOSPLIT|NOFRAME, $0-0

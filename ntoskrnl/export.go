@@ -1,0 +1,93 @@
+package ntoskrnl
+
+import (
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/drvhost/drvhost/nt"
+)
+
+// Export is a row of the export table: everything that is to be said about one exported function or
+// variable. The call adapter, the trace line, the IRQL check and the compatibility page come from it.
+type Export struct {
+	// Name is the exported name, spelt as Windows' export directory has it.
+	Name string
+	// Hal puts the export into hal.dll too, as a forwarder to ntoskrnl, as Windows 10 does.
+	Hal bool
+	// Fn does the call. A row without Fn is a stub: calling it is reported and raised in the driver.
+	Fn Func
+	// Params names the parameters for the trace, separated by spaces, each with an optional kind
+	// after a colon: "DriverObject Size DeviceName:ustr". Kinds: ustr (PUNICODE_STRING), astr
+	// (PANSI_STRING), str and wstr (zero-terminated), status, b (BOOLEAN), d (decimal); without
+	// one the value is shown in hexadecimal.
+	Params string
+	// MaxIRQL is the highest level at which the documentation allows the call.
+	MaxIRQL nt.IRQL
+	// Support says how much of the documented behaviour there is, and Note what is missing.
+	Support Support
+	Note    string
+	// Data makes the row a variable of that many bytes; Init fills it when a kernel starts.
+	Data uint32
+	Init func(k *Kernel) []byte
+}
+
+// Support is how much of an export's documented behaviour there is.
+type Support uint8
+
+// The levels of support.
+const (
+	// Stub: calling it is reported, and raised in the driver.
+	Stub Support = iota
+	// Partial: it does what its note does not exclude.
+	Partial
+	// Full: it does what the documentation says, errors and IRQL included, and a test shows it.
+	Full
+)
+
+var supportNames = [...]string{"stub", "partial", "full"}
+
+// String gives "stub", "partial" or "full".
+func (s Support) String() string { return supportNames[s] }
+
+// IRQL levels by the names that rows use.
+const (
+	passive  = nt.PASSIVE_LEVEL
+	apc      = nt.APC_LEVEL
+	dispatch = nt.DISPATCH_LEVEL
+	anyIRQL  = nt.HIGH_LEVEL
+)
+
+// components are the rows, by the file that has them. A new component is entered here.
+var components = [][]Export{
+	dbgExports,
+	rtlStringExports,
+}
+
+// Exports gives the whole table, sorted by name as an export directory is.
+var Exports = sync.OnceValue(func() []Export {
+	var all []Export
+	for _, rows := range components {
+		all = append(all, rows...)
+	}
+	slices.SortFunc(all, func(a, b Export) int { return strings.Compare(a.Name, b.Name) })
+	return all
+})
+
+// FindExport gives the row of the given name.
+func FindExport(name string) (*Export, bool) {
+	i, ok := findExport(name)
+	if !ok {
+		return nil, false
+	}
+	return &Exports()[i], true
+}
+
+func findExport(name string) (int, bool) {
+	return slices.BinarySearchFunc(Exports(), name, func(e Export, name string) int {
+		return strings.Compare(e.Name, name)
+	})
+}
+
+// Implemented reports whether a call of the export does something.
+func (e *Export) Implemented() bool { return e.Fn != nil || e.Data != 0 }

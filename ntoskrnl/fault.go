@@ -1,0 +1,127 @@
+package ntoskrnl
+
+import (
+	"fmt"
+
+	"github.com/drvhost/drvhost/engine"
+	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl/ke"
+)
+
+// What an access was, in the numbers of exception records.
+const (
+	accessRead    = 0
+	accessWrite   = 1
+	accessExecute = 8
+)
+
+func accessVerb(op uint64) string {
+	switch op {
+	case accessWrite:
+		return "write to"
+	case accessExecute:
+		return "jump to"
+	}
+	return "read from"
+}
+
+// fault handles an instruction fault of driver code: instructions that a kernel may execute are
+// emulated, everything else is an exception in the driver.
+func (k *Kernel) fault(t *ke.Thread, f *engine.Fault) {
+	if k.emulate(t, f) {
+		return
+	}
+	rip := guest.Addr(t.Context().RIP)
+	switch {
+	case f.IsSyscall():
+		k.exception(t, nt.STATUS_ILLEGAL_INSTRUCTION, rip-2, nil, "a raw system call")
+	case f.IsPageFault():
+		op := uint64(accessRead)
+		if f.IsExecute() {
+			op = accessExecute
+		} else if f.IsWrite() {
+			op = accessWrite
+		}
+		if t.Stack().InGuard(guest.Addr(f.Addr)) {
+			t.Crash(&ke.Bugcheck{Code: nt.UNEXPECTED_KERNEL_MODE_TRAP,
+				Params: [4]uint64{trapDoubleFault, t.Context().GPR[engine.RSP], f.Addr, uint64(rip)},
+				Reason: fmt.Sprintf("kernel stack overflow at %s", k.Where(rip))})
+		}
+		k.memoryFault(t, f.Addr, op, rip, "")
+	case f.Vector == engine.VectorDivide:
+		k.exception(t, nt.STATUS_INTEGER_DIVIDE_BY_ZERO, rip, nil, "")
+	case f.Vector == engine.VectorDebug:
+		k.exception(t, nt.STATUS_SINGLE_STEP, rip, nil, "")
+	case f.Vector == engine.VectorBreakpoint:
+		k.exception(t, nt.STATUS_BREAKPOINT, rip-1, nil, "")
+	case f.Vector == engine.VectorOverflow:
+		k.exception(t, nt.STATUS_INTEGER_OVERFLOW, rip, nil, "")
+	case f.Vector == engine.VectorBounds:
+		k.exception(t, nt.STATUS_ARRAY_BOUNDS_EXCEEDED, rip, nil, "")
+	case f.Vector == engine.VectorInvalidOpcode:
+		k.exception(t, nt.STATUS_ILLEGAL_INSTRUCTION, rip, nil, "")
+	case f.Vector == engine.VectorX87, f.Vector == engine.VectorSIMD:
+		k.exception(t, nt.STATUS_FLOAT_MULTIPLE_FAULTS, rip, nil, "")
+	case f.Vector == engine.VectorAlignment:
+		k.exception(t, nt.STATUS_DATATYPE_MISALIGNMENT, rip, nil, "")
+	case f.Signal == engine.SignalBus:
+		k.exception(t, nt.STATUS_IN_PAGE_ERROR, rip, []uint64{accessRead, f.Addr}, "")
+	default:
+		// A general protection fault: a privileged instruction, or a non-canonical address, which
+		// the processor does not tell.
+		k.memoryFault(t, ^uint64(0), accessRead, rip, "general protection fault")
+	}
+}
+
+const trapDoubleFault = 8
+
+// memoryFault is an access that the page tables refuse, at address addr by the instruction at rip:
+// the bugcheck that Windows gives for it at this IRQL and address, or an exception.
+func (k *Kernel) memoryFault(t *ke.Thread, addr, op uint64, rip guest.Addr, how string) {
+	what := fmt.Sprintf("%s %#x at %s", accessVerb(op), addr, k.Where(rip))
+	if addr == ^uint64(0) {
+		what = "access to a non-canonical address, or a privileged instruction, at " + k.Where(rip)
+	}
+	if how != "" {
+		what += " (" + how + ")"
+	}
+	switch irql := t.IRQL(); {
+	case irql >= nt.DISPATCH_LEVEL:
+		t.Crash(&ke.Bugcheck{Code: nt.DRIVER_IRQL_NOT_LESS_OR_EQUAL,
+			Params: [4]uint64{addr, uint64(irql), op, uint64(rip)},
+			Reason: what + " at " + irql.String()})
+	case addr >= uint64(guest.SystemRangeStart) && addr != ^uint64(0):
+		t.Crash(&ke.Bugcheck{Code: nt.PAGE_FAULT_IN_NONPAGED_AREA,
+			Params: [4]uint64{addr, op, uint64(rip), 0}, Reason: what})
+	}
+	k.exception(t, nt.STATUS_ACCESS_VIOLATION, rip, []uint64{op, addr}, what)
+}
+
+// exception raises an exception in the driver at rip. It does not return.
+func (k *Kernel) exception(t *ke.Thread, status nt.Status, rip guest.Addr, info []uint64, what string) {
+	if what == "" {
+		what = "at " + k.Where(rip)
+	}
+	b := &ke.Bugcheck{Code: nt.SYSTEM_SERVICE_EXCEPTION,
+		Params: [4]uint64{uint64(status), uint64(rip), 0, 0},
+		Reason: status.String() + ": " + what}
+	if t.Process == k.Ke.SystemProcess {
+		b.Code = nt.SYSTEM_THREAD_EXCEPTION_NOT_HANDLED
+	}
+	if t.IRQL() >= nt.DISPATCH_LEVEL {
+		b.Code = nt.KMODE_EXCEPTION_NOT_HANDLED
+		copy(b.Params[2:], info)
+	}
+	t.Crash(b)
+}
+
+// irqlTooHigh is the bugcheck of an export that is called above its highest IRQL.
+func (k *Kernel) irqlTooHigh(c *Call) {
+	irql := c.T.IRQL()
+	c.T.Crash(&ke.Bugcheck{Code: nt.IRQL_NOT_LESS_OR_EQUAL,
+		Params: [4]uint64{uint64(k.thunk(uint32(c.ctx.GPR[engine.RAX]))), uint64(irql), accessExecute,
+			uint64(c.Caller())},
+		Reason: fmt.Sprintf("%s called at %v by %s; the highest level for it is %v",
+			c.row.Name, irql, k.Where(c.Caller()), c.row.MaxIRQL)})
+}

@@ -1,0 +1,55 @@
+package ke
+
+import (
+	"sync/atomic"
+
+	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/nt"
+)
+
+// Process is an EPROCESS: the system itself, or a client.
+type Process struct {
+	sys      *System
+	released atomic.Bool
+
+	// Object is the address of the EPROCESS.
+	Object guest.Addr
+	// ID is the process identifier: a client's real one.
+	ID uintptr
+	// Name is the image's name.
+	Name string
+	// Window is what the memory manager keeps for the process.
+	Window any
+}
+
+// NewProcess makes a process object. Release gives it back.
+func (s *System) NewProcess(id uintptr, name string) (*Process, error) {
+	obj, err := zeroed[nt.EProcess](s, sizeofEProcess)
+	if err != nil {
+		return nil, err
+	}
+	p := &Process{sys: s, Object: obj.Addr(), ID: id, Name: name}
+	e := obj.Ref()
+	e.Pcb.Header.Type = nt.ProcessObject
+	e.Pcb.Header.Size = uint8(sizeofKProcess / 4 & 0xFF)
+	initList(&e.Pcb.Header.WaitListHead)
+	e.UniqueProcessId = nt.Handle(id)
+	copy(e.ImageFileName[:len(e.ImageFileName)-1], name)
+	initList(&e.ThreadListHead)
+	initList(&e.ActiveProcessLinks)
+	s.registry.Lock()
+	s.processes[p] = struct{}{}
+	s.registry.Unlock()
+	return p, nil
+}
+
+// Release gives back the process object. No thread may belong to it any more.
+func (p *Process) Release() {
+	if p.released.Swap(true) {
+		return
+	}
+	p.sys.registry.Lock()
+	delete(p.sys.processes, p)
+	p.sys.registry.Unlock()
+	p.sys.Free(p.Object)
+}

@@ -1,0 +1,64 @@
+package ke
+
+import (
+	"time"
+
+	"github.com/drvhost/drvhost/nt"
+)
+
+// quantum is how long a thread may keep its processor while others wait for one: what a client
+// version of Windows gives, two ticks of its clock, rounded.
+const quantum = 20 * time.Millisecond
+
+// startQuantumClock runs a clock for as long as threads wait for processors. The caller holds
+// s.sched.
+func (s *System) startQuantumClock() {
+	if s.ticking {
+		return
+	}
+	s.ticking = true
+	go func() {
+		for {
+			time.Sleep(quantum)
+			s.sched.Lock()
+			if len(s.queue) == 0 || s.Ended() {
+				s.ticking = false
+				s.sched.Unlock()
+				return
+			}
+			s.sched.Unlock()
+			for _, p := range s.procs {
+				if t := p.held.Load(); t != nil {
+					s.CPU.Kick(t.ctx)
+				}
+			}
+		}
+	}()
+}
+
+// preempted is where a thread goes that was kicked out of guest code: because the system has ended,
+// because a DPC waits for its processor, or because another thread does.
+func (t *Thread) preempted() {
+	t.checkEnded()
+	if t.IRQL() >= nt.DISPATCH_LEVEL {
+		return
+	}
+	if t.proc.dpcPending.Load() {
+		t.runDPCs()
+	}
+	if t.IRQL() < nt.DISPATCH_LEVEL && t.sys.waiting.Load() > 0 {
+		t.Reschedule()
+	}
+	if t.Preempted != nil {
+		t.Preempted()
+	}
+}
+
+// Reschedule lets the threads that wait for a processor go first. The IRQL, which is below
+// DISPATCH_LEVEL, is kept.
+func (t *Thread) Reschedule() {
+	irql := t.IRQL()
+	t.yieldProcessor()
+	t.acquire()
+	t.proc.pcr.Irql = irql
+}

@@ -1,0 +1,178 @@
+package ke
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/drvhost/drvhost/engine"
+	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/nt"
+)
+
+// MaxProcessors is the most virtual processors that a system can have: one processor group.
+const MaxProcessors = 64
+
+// Config says what a System is made of.
+type Config struct {
+	CPU        engine.CPU
+	Space      *guest.Space
+	Processors int // virtual processors, 1 to MaxProcessors
+
+	// Alloc gives zeroed nonpaged memory for kernel objects, Free takes it back.
+	Alloc func(size uintptr) (guest.Addr, error)
+	Free  func(addr guest.Addr)
+
+	// Export does an import call that guest code made on t; what it returns goes to RAX. Fault
+	// handles an instruction fault; when it returns, the thread resumes with the registers as they
+	// are then.
+	Export func(t *Thread, index uint32)
+	Fault  func(t *Thread, f *engine.Fault)
+	// OnCrash is told once, of the bugcheck that ends the system.
+	OnCrash func(b *Bugcheck)
+
+	// Trampoline is where guest functions called from Go return to, and Thunk gives the address of
+	// an import's thunk, where an unwinder finds the frame below.
+	Trampoline guest.Addr
+	Thunk      func(index uint32) guest.Addr
+}
+
+// System is the kernel core of one kernel: its processors, threads and dispatcher.
+type System struct {
+	Config
+	procs []*Processor
+
+	idle    atomic.Uint64 // a bit per processor that no thread holds
+	waiting atomic.Int32  // threads that wait for a processor
+	sched   sync.Mutex    // guards queue and ticking
+	queue   []*Thread     // those threads, longest first
+	ticking bool          // the quantum clock runs
+
+	crash  atomic.Pointer[Bugcheck]
+	closed atomic.Bool
+
+	registry  sync.Mutex
+	threads   map[*Thread]struct{}
+	byID      map[uintptr]*Thread
+	processes map[*Process]struct{}
+	nextID    uintptr
+	ended     sync.WaitGroup // goroutines of system threads and DPC threads
+
+	// SystemProcess is the process that system threads belong to.
+	SystemProcess *Process
+}
+
+// New makes a system. Close ends it.
+func New(cfg Config) (*System, error) {
+	if cfg.Processors < 1 || cfg.Processors > MaxProcessors {
+		return nil, fmt.Errorf("ke: %d processors: must be 1 to %d", cfg.Processors, MaxProcessors)
+	}
+	s := &System{
+		Config:    cfg,
+		threads:   make(map[*Thread]struct{}),
+		byID:      make(map[uintptr]*Thread),
+		processes: make(map[*Process]struct{}),
+		nextID:    firstID,
+	}
+	var err error
+	if s.SystemProcess, err = s.NewProcess(systemProcessID, "System"); err != nil {
+		return nil, err
+	}
+	for i := range cfg.Processors {
+		p, err := s.newProcessor(i)
+		if err != nil {
+			s.Close()
+			return nil, err
+		}
+		s.procs = append(s.procs, p)
+	}
+	s.idle.Store(1<<cfg.Processors - 1)
+	return s, nil
+}
+
+// Identifiers of processes and threads are multiples of 4 on Windows; the System process has 4.
+const (
+	systemProcessID = 4
+	firstID         = 0x1000
+	idStep          = 4
+)
+
+// Processors gives the number of virtual processors.
+func (s *System) Processors() int { return len(s.procs) }
+
+// Processor gives virtual processor n.
+func (s *System) Processor(n int) *Processor { return s.procs[n] }
+
+// Close ends every thread and gives back all memory. Threads that guest code still occupies are
+// kicked out. It must not be called from inside Do.
+func (s *System) Close() {
+	if s.closed.Swap(true) {
+		return
+	}
+	s.crash.CompareAndSwap(nil, errClosed)
+	s.stopAll()
+	s.ended.Wait()
+	s.registry.Lock()
+	threads := make([]*Thread, 0, len(s.threads))
+	for t := range s.threads {
+		threads = append(threads, t)
+	}
+	processes := make([]*Process, 0, len(s.processes))
+	for p := range s.processes {
+		processes = append(processes, p)
+	}
+	s.registry.Unlock()
+	for _, t := range threads {
+		t.Release()
+	}
+	for _, p := range processes {
+		p.Release()
+	}
+	for _, p := range s.procs {
+		p.release()
+	}
+}
+
+// stopAll makes every thread notice that the system has ended: those in guest code are kicked, those
+// that wait are woken.
+func (s *System) stopAll() {
+	s.registry.Lock()
+	defer s.registry.Unlock()
+	for t := range s.threads {
+		s.CPU.Kick(t.ctx)
+		t.unpark()
+	}
+	for _, p := range s.procs {
+		p.wakeDPCThread()
+	}
+}
+
+// Crashed gives the bugcheck that ended the system, or nil while it runs.
+func (s *System) Crashed() *Bugcheck {
+	if b := s.crash.Load(); b != errClosed {
+		return b
+	}
+	return nil
+}
+
+// Ended reports whether the system has crashed or was closed: no guest code runs any more.
+func (s *System) Ended() bool { return s.crash.Load() != nil }
+
+// newID gives an identifier for a thread or process that has none of its own.
+func (s *System) newID() uintptr {
+	s.nextID += idStep
+	return s.nextID
+}
+
+// zeroed allocates a guest structure.
+func zeroed[T any](s *System, size uintptr) (guest.Ptr[T], error) {
+	a, err := s.Alloc(size)
+	return guest.Ptr[T](a), err
+}
+
+// Version is what the system presents itself as.
+const (
+	MajorVersion = nt.MajorVersion
+	MinorVersion = nt.MinorVersion
+	BuildNumber  = nt.BuildNumber
+)

@@ -1,0 +1,282 @@
+package ke
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/drvhost/drvhost/engine"
+	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/nt"
+)
+
+// StackSize is the size in bytes of a guest thread's kernel stack. Windows gives 24 KiB on x64.
+const StackSize = 32 << 10
+
+// Thread is a guest thread: an ETHREAD, a stack and registers. It is not tied to a goroutine; Do
+// lends it one.
+type Thread struct {
+	sys     *System
+	ctx     *engine.Context
+	stack   *guest.Stack
+	mu      sync.Mutex // held by Do
+	proc    *Processor // while it runs
+	last    *Processor // where it ran last
+	granted atomic.Pointer[Processor]
+	wake    chan struct{}
+	index   uint32 // of the import call under way
+
+	affinity uint64
+	released atomic.Bool
+
+	// Object is the address of the ETHREAD.
+	Object guest.Addr
+	// Process is the process that the thread belongs to.
+	Process *Process
+	// ID is the thread's identifier, unique in the system.
+	ID uintptr
+	// Blocking, if set, is called before the thread waits for something other than a processor, and
+	// Preempted after it was kicked out of guest code. They must not block.
+	Blocking  func()
+	Preempted func()
+	// Export is scratch space for whoever handles import calls.
+	Export any
+}
+
+// unwind is what ends a Do early.
+type unwind struct {
+	crashed bool      // a bugcheck, or the end of the system
+	status  nt.Status // else the thread's exit status
+}
+
+// NewThread makes a guest thread of process p. Release gives it back.
+func (s *System) NewThread(p *Process) (*Thread, error) {
+	stack, err := s.Space.AllocStack(StackSize)
+	if err != nil {
+		return nil, err
+	}
+	ctx, err := s.CPU.NewContext(stack.Base(), stack.Top())
+	if err != nil {
+		return nil, errorsJoin(err, stack.Free())
+	}
+	obj, err := zeroed[nt.EThread](s, sizeofEThread)
+	if err != nil {
+		s.CPU.FreeContext(ctx)
+		return nil, errorsJoin(err, stack.Free())
+	}
+	t := &Thread{
+		sys: s, ctx: ctx, stack: stack, Process: p, Object: obj.Addr(),
+		wake: make(chan struct{}, 1), affinity: 1<<s.Config.Processors - 1,
+	}
+	s.registry.Lock()
+	t.ID = s.newID()
+	s.threads[t] = struct{}{}
+	s.byID[t.ID] = t
+	s.registry.Unlock()
+
+	e := obj.Ref()
+	tcb := &e.Tcb
+	tcb.Header.Type = nt.ThreadObject
+	tcb.Header.Size = uint8(sizeofKThread / 4 & 0xFF)
+	initList(&tcb.Header.WaitListHead)
+	tcb.InitialStack, tcb.StackBase = stack.Top(), stack.Top()
+	tcb.StackLimit = stack.Base()
+	tcb.Process, tcb.ApcState.Process = p.Object, p.Object
+	tcb.BasePriority = 8
+	e.Cid = nt.ClientID{UniqueProcess: nt.Handle(p.ID), UniqueThread: nt.Handle(t.ID)}
+	initList(&e.IrpList)
+	return t, nil
+}
+
+// Release gives back the thread's stack, registers and ETHREAD. Nothing may use it any more.
+func (t *Thread) Release() {
+	if t.released.Swap(true) {
+		return
+	}
+	s := t.sys
+	s.registry.Lock()
+	delete(s.threads, t)
+	delete(s.byID, t.ID)
+	s.registry.Unlock()
+	s.CPU.FreeContext(t.ctx)
+	s.Free(t.Object)
+	_ = t.stack.Free() // a stack that cannot be given back stays with the space
+}
+
+// System gives the system that the thread belongs to.
+func (t *Thread) System() *System { return t.sys }
+
+// Context gives the thread's registers, for whoever handles its exits.
+func (t *Thread) Context() *engine.Context { return t.ctx }
+
+// Stack gives the thread's guest stack.
+func (t *Thread) Stack() *guest.Stack { return t.stack }
+
+// Processor gives the processor that the thread holds; it is nil outside Do and while waiting.
+func (t *Thread) Processor() *Processor { return t.proc }
+
+// ETHREAD gives the thread's object in place.
+func (t *Thread) ETHREAD() *nt.EThread { return guest.Ptr[nt.EThread](t.Object).Ref() }
+
+// ThreadByID gives the thread with the given identifier, or nil.
+func (s *System) ThreadByID(id uintptr) *Thread {
+	s.registry.Lock()
+	defer s.registry.Unlock()
+	return s.byID[id]
+}
+
+// Do runs f as thread t, on the calling goroutine, with a processor at PASSIVE_LEVEL. It gives the
+// bugcheck that ended the system, a *ThreadExit if the thread ended itself, or nil. Calls of Do on
+// one thread wait for each other.
+func (t *Thread) Do(f func()) (err error) {
+	t.mu.Lock()
+	defer t.leave(&err)
+	t.checkEnded()
+	t.acquire()
+	f()
+	if irql := t.IRQL(); irql != nt.PASSIVE_LEVEL {
+		t.Bugcheck(nt.IRQL_UNEXPECTED_VALUE, uint64(irql)<<16, 0, 0, 0)
+	}
+	return nil
+}
+
+// ThreadExit is the error of a Do that PsTerminateSystemThread ended.
+type ThreadExit struct{ Status nt.Status }
+
+// Error names the exit status.
+func (e *ThreadExit) Error() string { return "thread ended: " + e.Status.Error() }
+
+// leave ends a Do, however it ends.
+func (t *Thread) leave(err *error) {
+	r := recover()
+	if r != nil {
+		if u, ok := r.(unwind); ok {
+			*err = t.outcome(u)
+		} else {
+			*err = t.sys.hostPanic(t, r)
+		}
+		t.ctx.DropFrame()
+	}
+	if t.proc != nil {
+		t.yieldProcessor()
+	}
+	t.mu.Unlock()
+}
+
+func (t *Thread) outcome(u unwind) error {
+	if !u.crashed {
+		return &ThreadExit{u.status}
+	}
+	return t.sys.crash.Load()
+}
+
+// Exit ends the thread: the Do that runs it returns a ThreadExit. It does not return.
+func (t *Thread) Exit(status nt.Status) { panic(unwind{status: status}) }
+
+// checkEnded ends the Do when the system has crashed or was closed.
+func (t *Thread) checkEnded() {
+	if t.sys.Ended() {
+		panic(unwind{crashed: true})
+	}
+}
+
+func (t *Thread) unpark() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Call calls the guest function fn on t's guest stack, below what is on it, with up to 16 arguments,
+// and gives what it returns in RAX. It must be called inside Do. The function runs at the current
+// IRQL, and may wait if that allows it.
+func (t *Thread) Call(fn guest.Addr, args ...uint64) uint64 {
+	var saved engine.Saved
+	c := t.ctx
+	if err := c.PushCall(&saved, t.sys.Trampoline, fn, t.outerRIP(), args...); err != nil {
+		t.Bugcheck(nt.UNEXPECTED_KERNEL_MODE_TRAP, trapDoubleFault, c.GPR[engine.RSP], c.RIP, 0)
+	}
+	index := t.index
+	t.run()
+	result := c.GPR[engine.RAX]
+	c.PopCall(&saved)
+	t.index = index
+	return result
+}
+
+// trapDoubleFault is the processor's vector for a fault that has no stack to go to: what a kernel
+// stack overflow is.
+const trapDoubleFault = 8
+
+// outerRIP is where an unwinder finds the frame below the one that Call makes.
+func (t *Thread) outerRIP() guest.Addr {
+	switch {
+	case t.ctx.Resume == engine.ResumeFull:
+		return guest.Addr(t.ctx.RIP)
+	case t.ctx.Resume == engine.ResumeReturn && t.sys.Thunk != nil:
+		return t.sys.Thunk(t.index)
+	}
+	return 0
+}
+
+// run runs guest code until the function that Call called returns.
+func (t *Thread) run() {
+	s, c := t.sys, t.ctx
+	for {
+		exit := s.CPU.Run(c)
+		if s.crash.Load() != nil {
+			panic(unwind{crashed: true})
+		}
+		switch exit {
+		case engine.ExitCall:
+			t.index = uint32(c.GPR[engine.RAX])
+			s.Export(t, t.index)
+		case engine.ExitReturn:
+			return
+		case engine.ExitKick:
+			c.ClearKick()
+			t.preempted()
+		case engine.ExitFault:
+			s.Fault(t, &c.Fault)
+		}
+	}
+}
+
+// Park lets t wait, without a processor, until Unpark is called; unparked calls are remembered, so
+// the caller loops until what it waits for has come true. The IRQL, below DISPATCH_LEVEL, is kept.
+func (t *Thread) Park(done func() bool) {
+	if t.Blocking != nil {
+		t.Blocking()
+	}
+	irql := t.IRQL()
+	t.yieldProcessor()
+	for !done() {
+		if t.sys.Ended() {
+			panic(unwind{crashed: true})
+		}
+		<-t.wake
+	}
+	t.acquire()
+	t.proc.pcr.Irql = irql
+}
+
+// Unpark makes a Park of t look again at what it waits for.
+func (t *Thread) Unpark() { t.unpark() }
+
+// StartSystemThread runs f as a new thread of process p on a goroutine of its own, and releases the
+// thread when it ends; ended is told how.
+func (s *System) StartSystemThread(p *Process, f func(t *Thread), ended func(t *Thread, err error)) (
+	*Thread, error) {
+	t, err := s.NewThread(p)
+	if err != nil {
+		return nil, err
+	}
+	s.ended.Add(1)
+	go func() {
+		defer s.ended.Done()
+		err := t.Do(func() { f(t) })
+		if ended != nil {
+			ended(t, err)
+		}
+	}()
+	return t, nil
+}

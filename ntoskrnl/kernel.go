@@ -1,0 +1,188 @@
+package ntoskrnl
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/drvhost/drvhost/engine"
+	"github.com/drvhost/drvhost/engine/native"
+	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/ntoskrnl/ke"
+	"github.com/drvhost/drvhost/ntoskrnl/mm"
+	"github.com/drvhost/drvhost/pe"
+)
+
+// Options says how a kernel is made. The zero value is a good one.
+type Options struct {
+	// Processors is the number of virtual processors; 0 takes the machine's.
+	Processors int
+	// Log takes what the kernel has to say; nil is silence.
+	Log hclog.Logger
+	// Print takes the text of DbgPrint and its relatives.
+	Print func(text string)
+	// Trace, if set, takes a line for every import call: its arguments and what it gave.
+	Trace func(line string)
+	// FailMissing makes an import that nothing answers refuse the load. Otherwise it is bound to a
+	// thunk that reports the call if one comes.
+	FailMissing bool
+	// OnCrash is told of the bugcheck that ends the kernel.
+	OnCrash func(b *ke.Bugcheck)
+}
+
+// Kernel is one ntoskrnl: its memory, processors and threads, objects, devices and drivers. Several
+// may live in a process; they share the address space and nothing else.
+type Kernel struct {
+	opts  Options
+	log   hclog.Logger
+	space *guest.Space
+	cpu   engine.CPU
+
+	Ke     *ke.System
+	Mm     *mm.Manager
+	Linker *pe.Linker
+
+	ntoskrnl *pe.Module
+	hal      *pe.Module
+	symbol   func(name string) guest.Addr // addresses in ntoskrnl.exe
+	rows     []Export
+
+	reports atomic.Pointer[[]report] // imports that nothing answers, by number
+
+	mu     sync.Mutex
+	called map[string]struct{} // unimplemented exports that were called
+	closed bool
+}
+
+// New makes a kernel without drivers. Close ends it.
+func New(opts Options) (_ *Kernel, err error) {
+	if opts.Processors == 0 {
+		opts.Processors = min(runtime.NumCPU(), ke.MaxProcessors)
+	}
+	if opts.Log == nil {
+		opts.Log = hclog.NewNullLogger()
+	}
+	k := &Kernel{opts: opts, log: opts.Log, Linker: pe.NewLinker(), rows: Exports(),
+		called: make(map[string]struct{})}
+	k.reports.Store(new([]report))
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, k.Close())
+		}
+	}()
+	if k.space, err = guest.Default(); err != nil {
+		return nil, err
+	}
+	if k.cpu, err = native.New(); err != nil {
+		return nil, err
+	}
+	if k.Mm, err = mm.New(k.space, mm.Options{}); err != nil {
+		return nil, err
+	}
+	if err = k.loadBuiltins(); err != nil {
+		return nil, err
+	}
+	if k.Ke, err = ke.New(ke.Config{
+		CPU: k.cpu, Space: k.space, Processors: opts.Processors,
+		Alloc: k.Mm.AllocObject, Free: k.Mm.FreeObject,
+		Export: k.export, Fault: k.fault, OnCrash: k.crashed,
+		Trampoline: k.symbol(symTrampoline), Thunk: k.thunk,
+	}); err != nil {
+		return nil, err
+	}
+	if err = k.fillVariables(); err != nil {
+		return nil, err
+	}
+	return k, nil
+}
+
+// Close ends the kernel: threads stop where they are, and all memory is given back. Drivers are not
+// unloaded first.
+func (k *Kernel) Close() error {
+	k.mu.Lock()
+	if k.closed {
+		k.mu.Unlock()
+		return nil
+	}
+	k.closed = true
+	k.mu.Unlock()
+	if k.Ke != nil {
+		k.Ke.Close()
+	}
+	var errs []error
+	for _, m := range k.Linker.Modules() {
+		k.Linker.Remove(m)
+		errs = append(errs, m.Unmap())
+	}
+	for _, r := range *k.reports.Load() {
+		errs = append(errs, r.free())
+	}
+	if k.Mm != nil {
+		errs = append(errs, k.Mm.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Crashed gives the bugcheck that ended the kernel, or nil.
+func (k *Kernel) Crashed() *ke.Bugcheck { return k.Ke.Crashed() }
+
+func (k *Kernel) crashed(b *ke.Bugcheck) {
+	k.log.Error("bugcheck", "code", b.Code.String(), "reason", b.Reason)
+	if k.opts.OnCrash != nil {
+		k.opts.OnCrash(b)
+	}
+}
+
+// thunk gives the address of an export's thunk.
+func (k *Kernel) thunk(index uint32) guest.Addr {
+	if int(index) < len(k.rows) {
+		return k.symbol(k.rows[index].Name)
+	}
+	return 0
+}
+
+// call gives the Call of a thread.
+func (k *Kernel) call(t *ke.Thread) *Call {
+	c, ok := t.Export.(*Call)
+	if !ok {
+		c = &Call{Kernel: k, T: t, ctx: t.Context()}
+		t.Export = c
+	}
+	return c
+}
+
+// export does an import call.
+func (k *Kernel) export(t *ke.Thread, index uint32) {
+	c := k.call(t)
+	if int(index) >= len(k.rows) {
+		k.callReported(c, index)
+		return
+	}
+	outer := c.row
+	c.row = &k.rows[index]
+	if irql := t.IRQL(); irql > c.row.MaxIRQL {
+		k.irqlTooHigh(c)
+	}
+	if c.row.Fn == nil {
+		k.callStub(c)
+	}
+	if k.opts.Trace != nil {
+		k.traced(c)
+	} else {
+		c.ctx.GPR[engine.RAX] = c.row.Fn(c)
+	}
+	c.row = outer
+}
+
+// Where describes an address in the driver's terms: module and offset, with the nearest export.
+func (k *Kernel) Where(a guest.Addr) string {
+	m, ok := k.Linker.At(a)
+	if !ok {
+		return a.String()
+	}
+	return fmt.Sprintf("%s+%#x", m.Name(), uint64(a-m.Base()))
+}

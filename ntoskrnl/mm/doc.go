@@ -1,0 +1,20 @@
+// Package mm is the memory manager as plain Go: pools, MDLs, client windows, physical addresses,
+// device memory and probes. Export rows read a driver's arguments and call it.
+//
+// A [Manager] belongs to one kernel. Its memory is one sealed memory file, the kernel's RAM, mapped
+// once as a whole in the system arena (the direct map), so that a page's address, its offset in
+// the file and its physical address follow from each other by arithmetic, and any page can be
+// mapped a second time. What is not in use is mapped without access: a use after free of a page
+// faults. What the manager knows of its blocks lies in Go memory, where no driver can write.
+//
+// A [Window] is the user memory of one client process: a sealed memory file of its own, mapped in
+// the user arena and once more in the system arena.
+//
+// Results that Windows would give as a status to the caller, or raise as an exception there, are
+// nt.Status values. Results for which Windows would stop are a [*PoolError] or a [*StopError].
+//
+// The package imports nt and guest. It knows nothing of IRQL, registers or export tables.
+//
+// Lock order: blockCache.mu, then ram.mu; Manager.lockMu and Manager.mapMu are taken last and never
+// together, and before guest's locks; Window.mu is taken with none of these held.
+package mm

@@ -1,0 +1,220 @@
+// The kernel's RAM: one memory file, mapped whole, from which every page is taken.
+
+package mm
+
+import (
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/nt"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	pageSize  = nt.PAGE_SIZE
+	pageShift = nt.PAGE_SHIFT
+
+	// ramPhysBase is the physical address of the first page of RAM: what is below belongs to the
+	// firmware of a PC.
+	ramPhysBase = 1 << 20
+
+	// lowPages is how many pages of RAM lie below 16 MiB. They are given out last, so that memory
+	// for ISA DMA can be had late.
+	lowPages = (16<<20 - ramPhysBase) / pageSize
+
+	// punchPages is the number of pages from which a freed range gives its memory back to Linux.
+	punchPages = 16
+
+	// How long a freed range is kept from reuse: until so many ranges, or so many pages, were freed
+	// after it.
+	quarantineRuns  = 64
+	quarantinePages = 4096
+
+	// chunkPages is the number of pages that one part of the block table covers.
+	chunkPages = 512
+)
+
+// ram owns the pages. Each page in use belongs to a block.
+type ram struct {
+	region *guest.Region
+	base   nt.Addr
+	pages  uint32
+	fd     int
+
+	table []atomic.Pointer[chunk]
+
+	mu         sync.Mutex
+	free       runSet
+	quarantine []pageRun // oldest first
+	waiting    uint32    // pages in quarantine
+	used       [kinds]uint32
+	limit      [kinds]uint32
+}
+
+// chunk is a part of the table that says which block a page belongs to. An entry stays until the
+// page is in another block, so that a freed block is known as such.
+type chunk [chunkPages]atomic.Pointer[block]
+
+// init makes size bytes of RAM, a multiple of the page size.
+func (r *ram) init(space *guest.Space, size uintptr) error {
+	fd, err := guest.SealedMemfd("drvhost-ram", int64(size))
+	if err != nil {
+		return err
+	}
+	r.fd = fd
+	r.region, err = space.AllocShared(fd, 0, size, guest.ArenaSystem, guest.ProtNone, "kernel RAM")
+	if err != nil {
+		unix.Close(fd)
+		return err
+	}
+	r.base = r.region.Base()
+	r.pages = uint32(size >> pageShift)
+	r.table = make([]atomic.Pointer[chunk], (r.pages+chunkPages-1)/chunkPages)
+	r.free.give(pageRun{0, r.pages})
+	return nil
+}
+
+// close gives the RAM back.
+func (r *ram) close() error {
+	err := r.region.Free()
+	if e := unix.Close(r.fd); err == nil {
+		err = e
+	}
+	return err
+}
+
+// addr gives the address of a page in the direct map.
+func (r *ram) addr(page uint32) nt.Addr { return r.base + nt.Addr(page)<<pageShift }
+
+// contains says whether a is an address in the direct map.
+func (r *ram) contains(a nt.Addr) bool { return uintptr(a-r.base)>>pageShift < uintptr(r.pages) }
+
+// page gives the page of an address in the direct map.
+func (r *ram) page(a nt.Addr) uint32 { return uint32((a - r.base) >> pageShift) }
+
+// block gives the block that the page at a belongs to, or belonged to last; nil when it never was
+// in one.
+func (r *ram) block(a nt.Addr) *block {
+	if !r.contains(a) {
+		return nil
+	}
+	return r.blockOf(r.page(a))
+}
+
+func (r *ram) blockOf(page uint32) *block {
+	if c := r.table[page/chunkPages].Load(); c != nil {
+		return c[page%chunkPages].Load()
+	}
+	return nil
+}
+
+// take finds n pages for a block of the kind k, plus gap pages behind them that stay without
+// access. The pages have no access either, and any contents. The zero results say that there is no
+// such range, or that the kind's limit is reached.
+func (r *ram) take(k kind, n, gap uint32, l *limits) (start uint32, ok bool) {
+	if n == 0 || n > r.pages || gap > r.pages-n {
+		return 0, false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if n > r.limit[k]-r.used[k] {
+		return 0, false
+	}
+	for {
+		start, ok = r.find(n+gap, l)
+		if ok {
+			r.used[k] += n
+			return start, true
+		}
+		if len(r.quarantine) == 0 {
+			return 0, false
+		}
+		for len(r.quarantine) > 0 {
+			r.release()
+		}
+	}
+}
+
+// find takes a free range. Without limits, low memory comes last.
+func (r *ram) find(n uint32, l *limits) (start uint32, ok bool) {
+	if l != nil {
+		return r.free.take(n, l)
+	}
+	high := limits{lo: lowPages, hi: r.pages}
+	if start, ok = r.free.take(n, &high); ok {
+		return start, true
+	}
+	all := limits{hi: r.pages}
+	return r.free.take(n, &all)
+}
+
+// enter puts b into the table.
+func (r *ram) enter(b *block) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for p := b.page; p < b.page+b.pages; p++ {
+		c := r.table[p/chunkPages].Load()
+		if c == nil {
+			c = new(chunk)
+			r.table[p/chunkPages].Store(c)
+		}
+		c[p%chunkPages].Store(b)
+	}
+}
+
+// open gives the pages access.
+func (r *ram) open(start, n uint32, prot guest.Prot) error {
+	return r.region.Protect(uintptr(start)<<pageShift, uintptr(n)<<pageShift, prot)
+}
+
+// shut takes the pages' access away. At Linux's limit of mappings that can fail; then the pages are
+// overwritten with the pattern of freed memory.
+func (r *ram) shut(start, n uint32) {
+	if r.open(start, n, guest.ProtNone) != nil {
+		guest.Fill(r.addr(start), freedByte, uintptr(n)<<pageShift)
+	}
+}
+
+// punch drops the pages' contents: they read as zeros.
+func (r *ram) punch(start, n uint32) error {
+	err := unix.Fallocate(r.fd, unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE,
+		int64(start)<<pageShift, int64(n)<<pageShift)
+	if err != nil {
+		return fmt.Errorf("mm: free %d pages of RAM: %w", n, err)
+	}
+	return nil
+}
+
+// give takes back what take gave, with the same numbers; the pages are shut.
+func (r *ram) give(k kind, start, n, gap uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.used[k] -= n
+	r.quarantine = append(r.quarantine, pageRun{start, n + gap})
+	r.waiting += n + gap
+	for len(r.quarantine) > quarantineRuns || r.waiting > quarantinePages {
+		r.release()
+	}
+}
+
+// release makes the oldest range in quarantine free. r.mu is held.
+func (r *ram) release() {
+	q := r.quarantine[0]
+	copy(r.quarantine, r.quarantine[1:])
+	r.quarantine = r.quarantine[:len(r.quarantine)-1]
+	r.waiting -= q.n
+	if q.n >= punchPages {
+		// Without the room the contents stay, which costs memory and nothing else.
+		_ = r.punch(q.start, q.n)
+	}
+	r.free.give(q)
+}
+
+// usage gives the bytes in use of a kind.
+func (r *ram) usage(k kind) uintptr {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return uintptr(r.used[k]) << pageShift
+}

@@ -29,23 +29,24 @@ func TestOpenFindsTheDeviceByEachSpelling(t *testing.T) {
 	} {
 		f, err := client.Open(name, client.RuntimeDir(h.dir))
 		require.NoError(t, err, name)
-		assert.Equal(t, sent, h.b.hello.Name)
+		hello, peer := h.b.last()
+		assert.Equal(t, sent, hello.Name)
 		assert.Equal(t, name, f.Name())
 		assert.Equal(t, os.Getpid(), f.HostPID())
 		assert.EqualValues(t, 1, f.Information())
 		require.NoError(t, f.Close())
+		assert.EqualValues(t, os.Getpid(), peer.PID)
+		assert.EqualValues(t, os.Getuid(), peer.UID)
+		groups, _ := os.Getgroups()
+		assert.Len(t, peer.Groups, len(groups))
 	}
-	assert.EqualValues(t, os.Getpid(), h.b.peer.PID)
-	assert.EqualValues(t, os.Getuid(), h.b.peer.UID)
-	groups, _ := os.Getgroups()
-	assert.Len(t, h.b.peer.Groups, len(groups))
 }
 
 func TestOpenSendsWhatNtCreateFileTakes(t *testing.T) {
 	h := newHost(t, wire.Config{})
 	f := h.open(`\\.\Echo`)
 	defer f.Close()
-	hello := h.b.hello
+	hello, _ := h.b.last()
 	assert.Equal(t, uint32(0xC0100080), hello.Access)
 	assert.EqualValues(t, 3, hello.Share)
 	assert.EqualValues(t, 1, hello.Disposition)
@@ -53,7 +54,7 @@ func TestOpenSendsWhatNtCreateFileTakes(t *testing.T) {
 	g := h.open(`\\.\Echo`, client.Access(1), client.Share(0), client.Disposition(3),
 		client.CreateOptions(0x1000), client.Attributes(2))
 	defer g.Close()
-	hello = h.b.hello
+	hello, _ = h.b.last()
 	assert.Equal(t, [5]uint32{1, 0, 3, 0x1000, 2}, [5]uint32{hello.Access, hello.Share,
 		hello.Disposition, hello.Options, hello.Attributes})
 }
@@ -295,7 +296,7 @@ func TestRequestsBehindABlockedDispatchWaitInOrder(t *testing.T) {
 	close(h.file().release)
 	require.NoError(t, <-blocked)
 	wg.Wait()
-	assert.Equal(t, append([]uint32{ioctlBlock}, codes...), h.file().order)
+	assert.Equal(t, append([]uint32{ioctlBlock}, codes...), h.file().started())
 	assert.Zero(t, h.file().overlaps.Load())
 	_, err := f.DeviceIoControl(bg, ioctlEcho, nil, nil)
 	require.NoError(t, err)

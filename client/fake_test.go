@@ -76,6 +76,13 @@ func (b *fakeBackend) Open(r *wire.OpenRequest) (wire.File, wire.OpenResult, err
 	return f, wire.OpenResult{Information: 1, FileID: uint64(b.opens.Load())}, nil
 }
 
+// last gives what the last Open was asked, and by whom.
+func (b *fakeBackend) last() (*wire.Hello, wire.Peer) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.hello, b.peer
+}
+
 type fakeFile struct {
 	b        *fakeBackend
 	release  chan struct{}
@@ -114,6 +121,13 @@ func (f *fakeFile) Start(r *wire.Request) {
 	default:
 		r.Complete(nt.STATUS_INVALID_DEVICE_REQUEST, nt.STATUS_INVALID_DEVICE_REQUEST, 0, 0)
 	}
+}
+
+// started gives the codes of the requests in the order in which they were started.
+func (f *fakeFile) started() []uint32 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.order
 }
 
 func (f *fakeFile) pend(r *wire.Request) {

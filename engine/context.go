@@ -46,7 +46,8 @@ const (
 	ResumeReturn Resume = iota
 	// ResumeCall jumps to RIP with the argument registers and the callee-saved registers loaded.
 	ResumeCall
-	// ResumeFull loads everything: all general registers, RFLAGS and the whole XSAVE image.
+	// ResumeFull loads everything: all general registers, RFLAGS and the whole XSAVE image. It alone
+	// honours the trap flag.
 	ResumeFull
 )
 
@@ -85,27 +86,33 @@ type Context struct {
 
 // Fault describes the instruction fault that ended a Run. It uses the processor's own terms.
 type Fault struct {
-	Addr   uint64 // the address that was accessed, of a page fault (CR2)
+	Addr   uint64 // the address that was accessed, of a page fault (CR2), else 0
 	Vector uint32 // x86 exception vector: 0 divide error, 6 invalid opcode, 13 #GP, 14 #PF…
-	Code   uint32 // the processor's error code
+	Code   uint32 // the processor's error code, of vectors that have one
 	Signal uint32 // the Linux signal
 	Sub    int32  // its si_code
 }
 
 // x86 exception vectors that callers ask for.
 const (
-	VectorDivide         = 0
-	VectorDebug          = 1
-	VectorBreakpoint     = 3
-	VectorOverflow       = 4
-	VectorBounds         = 5
-	VectorInvalidOpcode  = 6
-	VectorStack          = 12
-	VectorGeneral        = 13
-	VectorPageFault      = 14
-	VectorX87            = 16
-	VectorAlignment      = 17
-	VectorSIMD           = 19
+	VectorDivide        = 0
+	VectorDebug         = 1
+	VectorBreakpoint    = 3
+	VectorOverflow      = 4
+	VectorBounds        = 5
+	VectorInvalidOpcode = 6
+	VectorStack         = 12
+	VectorGeneral       = 13
+	VectorPageFault     = 14
+	VectorX87           = 16
+	VectorAlignment     = 17
+	VectorSIMD          = 19
+	// VectorSyscall is none of the processor's: a raw system call, which Linux caught.
+	VectorSyscall = 256
+)
+
+// Bits of a page fault's error code.
+const (
 	pageFaultWrite       = 2
 	pageFaultInstruction = 16
 )
@@ -117,17 +124,17 @@ const (
 )
 
 // IsSyscall reports a raw system-call instruction in guest code. RIP is behind the instruction,
-// which is two bytes long in each of its forms.
+// which is two bytes long in each of its forms; but SYSENTER does not keep RIP and RSP at all.
 func (f *Fault) IsSyscall() bool { return f.Signal == SignalSyscall }
 
 // IsPageFault reports an access that the page tables refuse.
-func (f *Fault) IsPageFault() bool { return f.Vector == VectorPageFault && !f.IsSyscall() }
+func (f *Fault) IsPageFault() bool { return f.Vector == VectorPageFault }
 
 // IsWrite reports that the access of a page fault was a write.
-func (f *Fault) IsWrite() bool { return f.Code&pageFaultWrite != 0 }
+func (f *Fault) IsWrite() bool { return f.IsPageFault() && f.Code&pageFaultWrite != 0 }
 
 // IsExecute reports that the access of a page fault was an instruction fetch.
-func (f *Fault) IsExecute() bool { return f.Code&pageFaultInstruction != 0 }
+func (f *Fault) IsExecute() bool { return f.IsPageFault() && f.Code&pageFaultInstruction != 0 }
 
 // Kicked reports whether a kick is waiting to be delivered.
 func (c *Context) Kicked() bool { return atomic.LoadUint32(&c.kick) != 0 }
@@ -135,12 +142,11 @@ func (c *Context) Kicked() bool { return atomic.LoadUint32(&c.kick) != 0 }
 // ClearKick forgets a kick that was delivered, or that is no longer wanted.
 func (c *Context) ClearKick() { atomic.StoreUint32(&c.kick, 0) }
 
-// RequestKick marks the context as kicked and returns the OS thread that runs it, or 0 when none
-// does: then the next Run returns at once. Engines use it.
-func (c *Context) RequestKick() (tid int) {
-	atomic.StoreUint32(&c.kick, 1)
-	return int(atomic.LoadUint32(&c.tid))
-}
+// RequestKick marks the context as kicked, and reports whether it was not. Engines use it.
+func (c *Context) RequestKick() bool { return atomic.SwapUint32(&c.kick, 1) == 0 }
+
+// Thread gives the OS thread that runs the context now, or 0. Engines use it.
+func (c *Context) Thread() int { return int(atomic.LoadUint32(&c.tid)) }
 
 // Setup makes a context ready for its first call. Engines use it: gates are the addresses, by
 // Resume, of the code that goes into the guest.
@@ -151,6 +157,31 @@ func (c *Context) Setup(limit, base nt.Addr, gates [3]uint64, xsaveMask, xsaveSi
 		StackLimit: limit, StackBase: base,
 	}
 	c.GPR[RSP] = uint64(base)
+	c.resetXSave()
+}
+
+// MakeFull turns the state of a call exit, or of a call that has not begun, into a full one: the
+// next Run continues at the same place, but by ResumeFull, so that every register may be changed
+// before. XMM0 to XMM5, R10 and R11, which a call does not preserve, hold nothing.
+//
+// After an import call RIP and RSP become what they are behind the return. If the return address
+// lies outside the guest stack, RIP becomes 0: to go on is to fault.
+func (c *Context) MakeFull() {
+	switch c.Resume {
+	case ResumeFull:
+		return
+	case ResumeReturn:
+		to, ok := c.ReturnAddress()
+		c.RIP = uint64(to)
+		if ok {
+			c.GPR[RSP] += 8
+		}
+	}
+	c.resetXSave()
+	for i, v := range c.XMM6 {
+		c.SetFullXMM(6+i, v)
+	}
+	c.Resume = ResumeFull
 }
 
 // What Windows gives a kernel thread: interrupts on, all SSE and x87 exceptions masked, x87
@@ -171,7 +202,7 @@ var ErrStack = errors.New("guest stack overflow: no room for a call frame")
 // ErrArgs says that a guest call has more than MaxArgs arguments.
 var ErrArgs = errors.New("guest call with more than 16 arguments")
 
-// Saved holds what PopCall puts back.
+// Saved holds what PopCall puts back. One that is used again keeps its memory.
 type Saved struct {
 	gpr    [16]uint64
 	rip    uint64
@@ -180,6 +211,7 @@ type Saved struct {
 	mxcsr  uint32
 	fcw    uint16
 	resume Resume
+	fault  Fault
 	xsave  []byte // a copy of the image, when the outer state is a full one
 }
 
@@ -214,14 +246,15 @@ func (c *Context) PushCall(s *Saved, trampoline, fn, outerRIP nt.Addr, args ...u
 		return ErrStack
 	}
 	s.gpr, s.rip, s.rflags, s.xmm6 = c.GPR, c.RIP, c.RFLAGS, c.XMM6
-	s.mxcsr, s.fcw, s.resume = c.MXCSR, c.FCW, c.Resume
-	s.xsave = nil
+	s.mxcsr, s.fcw, s.resume, s.fault = c.MXCSR, c.FCW, c.Resume, c.Fault
 	if c.Resume == ResumeFull {
-		s.xsave = append([]byte(nil), c.XSave()...)
-		// the callee-saved XMM registers of the outer frame are live in the image only
+		s.xsave = append(s.xsave[:0], c.XSave()...)
+		// The callee-saved XMM registers of the outer frame are live in the image only. The control
+		// words are those of code that did not make this call, so the callee gets the usual ones.
 		for i := range c.XMM6 {
 			c.XMM6[i] = c.fullXMM(6 + i)
 		}
+		c.MXCSR, c.FCW = initialMXCSR, initialFCW
 	}
 	f := c.callFrame(top - callFrameSize)
 	f.ret = uint64(trampoline)
@@ -244,8 +277,8 @@ func (c *Context) PushCall(s *Saved, trampoline, fn, outerRIP nt.Addr, args ...u
 // PopCall puts back the state that PushCall saved.
 func (c *Context) PopCall(s *Saved) {
 	c.GPR, c.RIP, c.RFLAGS, c.XMM6 = s.gpr, s.rip, s.rflags, s.xmm6
-	c.MXCSR, c.FCW, c.Resume = s.mxcsr, s.fcw, s.resume
-	if s.xsave != nil {
+	c.MXCSR, c.FCW, c.Resume, c.Fault = s.mxcsr, s.fcw, s.resume, s.fault
+	if s.resume == ResumeFull {
 		copy(c.XSave(), s.xsave)
 	}
 }

@@ -27,8 +27,27 @@ func (c *Context) XSave() []byte {
 	return unsafe.Slice((*byte)(unsafe.Add(unsafe.Pointer(c), XSaveOffset)), c.xsaveSize)
 }
 
-// legacyXMM is the offset of XMM0 in an XSAVE image.
-const legacyXMM = 160
+// Offsets into an XSAVE image of the standard format ("Intel 64 and IA-32 Architectures Software
+// Developer's Manual", volume 1, "Managing state using the XSAVE feature set").
+const (
+	legacyFCW    = 0
+	legacyMXCSR  = 24
+	legacyXMM    = 160
+	xsaveHeader  = 512
+	xsaveArea    = xsaveHeader + 64
+	componentX87 = 1 // bits of XSTATE_BV, the header's first word
+	componentSSE = 2
+)
+
+// resetXSave makes an image in which all is as it was at first, but for the control words, which
+// are the context's.
+func (c *Context) resetXSave() {
+	image := c.XSave()
+	clear(image[:xsaveArea])
+	*(*uint16)(unsafe.Pointer(&image[legacyFCW])) = c.FCW
+	*(*uint32)(unsafe.Pointer(&image[legacyMXCSR])) = c.MXCSR
+	*(*uint64)(unsafe.Pointer(&image[xsaveHeader])) = componentX87 | componentSSE
+}
 
 func (c *Context) fullXMM(n int) XMM {
 	return *(*XMM)(unsafe.Add(unsafe.Pointer(c), XSaveOffset+legacyXMM+16*n))

@@ -5,7 +5,7 @@
 //
 // Every routine has an empty frame, so at any of its instructions SP points at the return address
 // and the arguments and results are where FP says. A fault therefore lands in a function of the
-// same signature (landAccess1 to 3 and landCopy), which stores the outcome and returns to the routine's caller.
+// same signature (landAccess1 to 3, landCopy), which stores the outcome and returns to the caller.
 // Guest addresses are in SI (source) and DI (destination), never in BP or SP: a non-canonical
 // address there would be a stack fault.
 
@@ -316,7 +316,8 @@ TEXT ·copyInExact(SB), NOSPLIT, $0-48
 	MOVQ $0, info+32(FP)
 	RET
 
-// func copyOutExact(dst uintptr, src unsafe.Pointer, n uintptr) (left uintptr, info uint64, at uintptr)
+// func copyOutExact(dst uintptr, src unsafe.Pointer, n uintptr) (left uintptr, info uint64,
+//	at uintptr)
 TEXT ·copyOutExact(SB), NOSPLIT, $0-48
 	JMP ·copyInExact(SB)
 

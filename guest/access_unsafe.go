@@ -58,7 +58,8 @@ func fill(dst uintptr, b uint64, n uintptr) (left uintptr, info uint64, at uintp
 func copyInExact(dst unsafe.Pointer, src, n uintptr) (left uintptr, info uint64, at uintptr)
 
 //go:noescape
-func copyOutExact(dst uintptr, src unsafe.Pointer, n uintptr) (left uintptr, info uint64, at uintptr)
+func copyOutExact(dst uintptr, src unsafe.Pointer, n uintptr) (left uintptr, info uint64,
+	at uintptr)
 
 func copyGuestExact(dst, src, n uintptr) (left uintptr, info uint64, at uintptr)
 func fillExact(dst uintptr, b uint64, n uintptr) (left uintptr, info uint64, at uintptr)

@@ -31,12 +31,13 @@ func panicOf(f func()) (v any) {
 func storm(t *testing.T) (stop func()) {
 	var done atomic.Bool
 	var wg sync.WaitGroup
-	for range 3 {
+	for range 2 {
 		wg.Go(func() {
 			for !done.Load() {
 				if _, err := Load64(8); err == nil {
 					t.Error("read a null pointer")
 				}
+				runtime.Gosched()
 			}
 		})
 	}
@@ -52,7 +53,7 @@ func TestGoFaultsStayGoPanics(t *testing.T) {
 	s := space(t)
 	r := alloc(t, s, PageSize, ProtNone)
 	defer storm(t)()
-	for range 200 {
+	for range 50 {
 		var p *[4]uint64
 		v := panicOf(func() { p[2] = 1 })
 		require.Implements(t, (*runtime.Error)(nil), v)
@@ -81,7 +82,7 @@ func TestFaultsUnderTheProfiler(t *testing.T) {
 	defer pprof.StopCPUProfile()
 	stop := storm(t)
 	buf := make([]byte, r.Size()+1)
-	for range 300 {
+	for range 100 {
 		require.Equal(t, &FaultError{r.End(), AccessRead}, Read(buf, r.Base()))
 	}
 	stop()
@@ -205,7 +206,7 @@ func TestPageVanishesInMidCopy(t *testing.T) {
 				require.Less(t, fault.Addr, r.Base()+page+PageSize)
 			}
 			got := make([]byte, room)
-			for i := 0; i < 2000 || faults == 0 && i < 200000; i++ {
+			for i := 0; i < 500 || faults == 0 && i < 200000; i++ {
 				clear(got)
 				check(Read(got, r.Base()), AccessRead)
 				require.True(t, bytes.Equal(want[:page], got[:page]))
@@ -242,7 +243,7 @@ func TestFileShrinksInMidCopy(t *testing.T) {
 	})
 	faults := 0
 	buf := make([]byte, room)
-	for i := 0; i < 2000 || faults == 0 && i < 200000; i++ {
+	for i := 0; i < 500 || faults == 0 && i < 200000; i++ {
 		for _, err := range []error{Read(buf, r.Base()), Write(r.Base(), buf)} {
 			var fault *FaultError
 			if errors.As(err, &fault) {

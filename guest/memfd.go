@@ -10,8 +10,8 @@ import (
 )
 
 // SealedMemfd makes a memory file of size bytes, zeroed, that can neither shrink nor grow nor be
-// sealed further, and where Linux can (6.3 on) never be executed. name shows in /proc/PID/maps. The
-// caller closes the descriptor, which is closed on exec.
+// sealed further, and that, where Linux can do so (6.3 on), no process can execve. name shows in
+// /proc/PID/maps. The caller closes the descriptor, which is closed on exec.
 func SealedMemfd(name string, size int64) (fd int, err error) {
 	if size <= 0 {
 		return -1, fmt.Errorf("guest: memfd %q of %d bytes: %w", name, size, unix.EINVAL)

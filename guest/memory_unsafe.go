@@ -33,11 +33,6 @@ func Write(dst Addr, src []byte) error {
 
 // read copies n bytes at src to Go memory and gives back how many it did.
 func read(dst unsafe.Pointer, src Addr, n uintptr) (done uintptr, err error) {
-	if n <= maxStep {
-		if _, info, _ := copyIn(dst, uintptr(src), n); info == 0 {
-			return n, nil
-		}
-	}
 	for done < n {
 		step := min(n-done, maxStep)
 		to, from := unsafe.Add(dst, done), uintptr(src)+done
@@ -55,11 +50,6 @@ func read(dst unsafe.Pointer, src Addr, n uintptr) (done uintptr, err error) {
 
 // write copies n bytes of Go memory to dst and gives back how many it did.
 func write(dst Addr, src unsafe.Pointer, n uintptr) (done uintptr, err error) {
-	if n <= maxStep {
-		if _, info, _ := copyOut(uintptr(dst), src, n); info == 0 {
-			return n, nil
-		}
-	}
 	for done < n {
 		step := min(n-done, maxStep)
 		to, from := uintptr(dst)+done, unsafe.Add(src, done)

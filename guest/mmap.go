@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/drvhost/drvhost/nt"
@@ -119,11 +120,21 @@ func readMappings() ([]mapping, error) {
 	}
 	var out []mapping
 	for line := range strings.Lines(string(text)) {
-		var m mapping
-		if _, err := fmt.Sscanf(line, "%x-%x", &m.start, &m.end); err != nil {
+		f := strings.Fields(line)
+		if len(f) < 5 {
+			return nil, fmt.Errorf("/proc/self/maps: line %q has too few fields", line)
+		}
+		start, end, _ := strings.Cut(f[0], "-")
+		from, err := strconv.ParseUint(start, 16, 64)
+		if err != nil {
 			return nil, fmt.Errorf("/proc/self/maps: line %q: %w", line, err)
 		}
-		if f := strings.Fields(line); len(f) > 5 {
+		to, err := strconv.ParseUint(end, 16, 64)
+		if err != nil {
+			return nil, fmt.Errorf("/proc/self/maps: line %q: %w", line, err)
+		}
+		m := mapping{start: uintptr(from), end: uintptr(to)}
+		if len(f) > 5 {
 			m.name = f[5]
 		}
 		out = append(out, m)

@@ -318,11 +318,15 @@ func (r *Region) change(op string, off, size uintptr, commits bool, do func(addr
 // runAt gives the run that contains off.
 func (r *Region) runAt(off uintptr) pageRun {
 	runs := *r.runs.Load()
-	i := len(runs) - 1
-	for i > 0 && runs[i].off > off {
-		i--
+	lo, hi := 0, len(runs)
+	for lo < hi {
+		if mid := (lo + hi) / 2; runs[mid].off <= off {
+			lo = mid + 1
+		} else {
+			hi = mid
+		}
 	}
-	return runs[i]
+	return runs[lo-1]
 }
 
 // allCommitted says whether all pages of [from, to) are committed.

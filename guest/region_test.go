@@ -100,7 +100,7 @@ func TestAllocAt(t *testing.T) {
 		{"the base of new drivers", 0x140000000, 0x100000, ""},
 		{"the base of DLLs", 0x180000000, 0x100000, ""},
 		{"inside of the user arena", 0xF0000000, 0x10000, ""},
-		{"inside of the system arena", Addr(system.start) + 1<<30, 0x10000, ""},
+		{"inside of the system arena", Addr(system.end) - 1<<20, 0x10000, ""},
 		{"null", 0, PageSize, "the first 64 KiB are never mapped"},
 		{"below 64 KiB", 0xF000, 0x10000, "the first 64 KiB are never mapped"},
 		{"the Go program", 0x400000, PageSize, "the host process has "},
@@ -188,7 +188,8 @@ func TestCommitProtectDecommit(t *testing.T) {
 	assert.ErrorContains(t, r.Protect(page(6), page(2), ProtRW), "not all of the pages are committed")
 
 	for _, bad := range [][2]uintptr{{0, 0}, {1, PageSize}, {0, 1}, {page(8), PageSize},
-		{page(7), 2 * PageSize}, {PageSize, ^uintptr(0) - PageSize + 1}, {^uintptr(0) &^ 0xFFF, PageSize}} {
+		{page(7), 2 * PageSize}, {PageSize, ^uintptr(0) - PageSize + 1},
+		{^uintptr(0) &^ 0xFFF, PageSize}} {
 		var out *RangeError
 		assert.ErrorAs(t, r.Commit(bad[0], bad[1], ProtRW), &out, "%#x", bad)
 		assert.ErrorAs(t, r.Decommit(bad[0], bad[1]), &out, "%#x", bad)
@@ -311,7 +312,7 @@ func TestAllocatorHammer(t *testing.T) {
 	var wg sync.WaitGroup
 	for w := range 4 {
 		wg.Go(func() {
-			for i := range 150 {
+			for i := range 60 {
 				r, err := s.alloc(Arena(i%2), KindSystem-Kind(1-i%2), uintptr(1+i%7)*PageSize, ProtRW,
 					true, "hammer")
 				if !assert.NoError(t, err) {

@@ -1,6 +1,6 @@
 // Kernel stacks: carved from pools, each with a guard page below it.
 //
-// A pool is a list of chunks, and a chunk is one region of slotsPerChunk slots:
+// A pool is a list of chunks, and a chunk is one region of up to maxSlots slots:
 //
 //	low  ┌───────┬────────────────┬───────┬────────────────┬─ ─ ─ high
 //	     │ guard │ stack, slot 0  │ guard │ stack, slot 1  │
@@ -29,8 +29,11 @@ const (
 	// MaxStackSize is the largest stack in bytes.
 	MaxStackSize = 16 << 20
 
-	minStackSize  = 8 << 10
-	slotsPerChunk = 64
+	minStackSize = 8 << 10
+
+	// A chunk has as many slots as make up chunkBytes of stacks, at most maxSlots.
+	maxSlots   = 64
+	chunkBytes = MaxStackSize
 
 	// warmBytes bounds the free stacks of a pool that keep their pages, so that a stack that is
 	// soon used again costs neither a system call nor page faults.
@@ -81,6 +84,7 @@ type stackPools struct {
 type stackPool struct {
 	owner  *stackPools
 	size   uintptr // usable, of a stack
+	slots  int     // of a chunk
 	chunks []*stackChunk
 	free   int // slots
 	warm   int // slots that are free and have their pages
@@ -122,6 +126,9 @@ func (s *Stack) Free() error {
 // slotSize is the size of a slot with its guard page.
 func (p *stackPool) slotSize() uintptr { return p.size + guardSize }
 
+// all is the mask of all slots of a chunk.
+func (p *stackPool) all() uint64 { return ^uint64(0) >> (maxSlots - p.slots) }
+
 // base gives the lowest usable address of a slot.
 func (c *stackChunk) base(slot int) uintptr {
 	return uintptr(c.region.base) + uintptr(slot)*c.pool.slotSize() + guardSize
@@ -135,7 +142,7 @@ func (ps *stackPools) alloc(size uintptr) (*Stack, error) {
 		if ps.pools == nil {
 			ps.pools = map[uintptr]*stackPool{}
 		}
-		p = &stackPool{owner: ps, size: size}
+		p = &stackPool{owner: ps, size: size, slots: min(maxSlots, int(chunkBytes/size))}
 		ps.pools[size] = p
 	}
 	if p.free == 0 {
@@ -181,7 +188,7 @@ func (p *stackPool) pick() (*stackChunk, int) {
 // grow adds a chunk to p.
 func (ps *stackPools) grow(p *stackPool) error {
 	s := ps.space
-	r, err := s.take(ArenaSystem, KindStack, slotsPerChunk*p.slotSize(), "kernel stacks")
+	r, err := s.take(ArenaSystem, KindStack, uintptr(p.slots)*p.slotSize(), "kernel stacks")
 	if err != nil {
 		return err
 	}
@@ -193,8 +200,8 @@ func (ps *stackPools) grow(p *stackPool) error {
 	s.mu.Lock()
 	s.insert(r)
 	s.mu.Unlock()
-	p.chunks = append(p.chunks, &stackChunk{pool: p, region: r, free: 1<<slotsPerChunk - 1})
-	p.free += slotsPerChunk
+	p.chunks = append(p.chunks, &stackChunk{pool: p, region: r, free: p.all()})
+	p.free += p.slots
 	ps.bytes += r.size
 	return nil
 }
@@ -222,7 +229,7 @@ func (ps *stackPools) put(c *stackChunk, slot int) error {
 	ps.mu.Lock()
 	defer ps.mu.Unlock()
 	bit := uint64(1) << slot
-	if p.warm < max(1, int(warmBytes/p.size)) {
+	if p.warm < int(warmBytes/p.size) {
 		c.warm |= bit
 		p.warm++
 	} else if err := madvise(c.base(slot), p.size, unix.MADV_DONTNEED); err != nil {
@@ -231,7 +238,7 @@ func (ps *stackPools) put(c *stackChunk, slot int) error {
 	c.free |= bit
 	p.free++
 	ps.inUse--
-	if c.free == 1<<slotsPerChunk-1 && p.free >= 2*slotsPerChunk {
+	if c.free == p.all() && p.free >= 2*p.slots {
 		return ps.shrink(c)
 	}
 	return nil
@@ -248,7 +255,7 @@ func (ps *stackPools) shrink(c *stackChunk) error {
 			break
 		}
 	}
-	p.free -= slotsPerChunk
+	p.free -= p.slots
 	p.warm -= bits.OnesCount64(c.warm)
 	ps.bytes -= c.region.size
 	return c.region.Free()

@@ -108,7 +108,7 @@ func TestTenThousandStacks(t *testing.T) {
 			assert.LessOrEqual(t, len(p.chunks), 2, "empty chunks are given back")
 
 			var reused []*Stack
-			for range len(p.chunks) * slotsPerChunk {
+			for range len(p.chunks) * p.slots {
 				st, err := ps.alloc(DefaultStackSize)
 				require.NoError(t, err)
 				require.Error(t, Store8(st.Base()-1, 0), "the guard of a stack that is used again")
@@ -131,8 +131,10 @@ func TestErrorNamesTheLimitOfMappings(t *testing.T) {
 	have, limit := mappings()
 	require.NotZero(t, have)
 	require.NotZero(t, limit)
-	assert.EqualError(t, err, "guest: cannot guard 0x1000 bytes (kernel stack): cannot allocate memory")
-	assert.Contains(t, limitHint(65529, 65530), "65529 mappings and may have 65530: raise vm.max_map_count")
+	assert.EqualError(t, err,
+		"guest: cannot guard 0x1000 bytes (kernel stack): cannot allocate memory")
+	assert.Contains(t, limitHint(65529, 65530),
+		"65529 mappings and may have 65530: raise vm.max_map_count")
 	assert.Empty(t, limitHint(1000, 65530))
 	assert.Empty(t, limitHint(10, 0), "the limit cannot be read")
 	assert.True(t, strings.HasPrefix(err.Error(), "guest: "))

@@ -13,3 +13,5 @@
 // The package does nothing: it imports only the standard library, holds no locks, and no package
 // variable is built at start.
 package nt
+
+//go:generate go run ./gen

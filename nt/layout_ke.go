@@ -237,8 +237,8 @@ type OwnerEntry struct {
 	_           [ptrPad]byte
 }
 
-// EResource is ERESOURCE, a lock for many readers or one writer. ActiveCount is less than 0 when it
-// is held exclusively, by older systems' rule; on current ones Flag says so (ResourceOwnedExclusive).
+// EResource is ERESOURCE, a lock for many readers or one writer. Flag has ResourceOwnedExclusive
+// while a writer holds it.
 type EResource struct {
 	SystemResourcesList      ListEntry
 	OwnerTable               Addr
@@ -256,6 +256,13 @@ type EResource struct {
 	Address                  Addr
 	SpinLock                 uintptr
 }
+
+// The bits of EResource.Flag.
+const (
+	ResourceNeverExclusive       uint16 = 0x10
+	ResourceReleaseByOtherThread uint16 = 0x20
+	ResourceOwnedExclusive       uint16 = 0x80
+)
 
 // WorkQueueItem is WORK_QUEUE_ITEM.
 type WorkQueueItem struct {

@@ -72,10 +72,13 @@ func TestBadSIDsAreRefused(t *testing.T) {
 	}
 	_, err := nt.ParseSID("S-1-5" + strings.Repeat("-1", 15))
 	assert.NoError(t, err)
-	for _, bad := range []string{"0201000000000005120000", "02010000000000051200000", "0110000000000005"} {
-		b, _ := hex.DecodeString(bad)
-		_, _, err := nt.DecodeSID(append(b, make([]byte, 80)...))
-		assert.Error(t, err, bad)
+	for fact, head := range map[string][]byte{
+		"revision 2":         {2, 1, 0, 0, 0, 0, 0, 5},
+		"revision 0":         {0, 1, 0, 0, 0, 0, 0, 5},
+		"16 sub-authorities": {1, 16, 0, 0, 0, 0, 0, 5},
+	} {
+		_, _, err := nt.DecodeSID(append(head, make([]byte, 80)...))
+		assert.Error(t, err, fact)
 	}
 }
 

@@ -734,7 +734,7 @@ var bugCheckRows = [...]struct {
 	{0xDEADDEAD, "MANUALLY_INITIATED_CRASH1"},
 }
 
-// bugCheckRowsAliases has the names that share a value with a name in bugCheckRows.
+// bugCheckRowsAliases has the names that share a value with another.
 var bugCheckRowsAliases = [...]struct {
 	value BugCheck
 	name  string

@@ -3404,7 +3404,7 @@ var statusRows = [...]struct {
 	{0xE06D7363, "STATUS_CPP_EH_EXCEPTION"},
 }
 
-// statusRowsAliases has the names that share a value with a name in statusRows.
+// statusRowsAliases has the names that share a value with another.
 var statusRowsAliases = [...]struct {
 	value Status
 	name  string

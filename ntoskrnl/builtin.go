@@ -7,6 +7,7 @@ import (
 
 	"github.com/drvhost/drvhost/engine"
 	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/pe"
 )
 
@@ -54,7 +55,9 @@ var kernelImage = sync.OnceValues(func() (builtImage, error) {
 			fixups[i] = pe.Fixup{Offset: 7, Kind: pe.Rel32, Symbol: symCallGate}
 			b.Code(row.Name, t, fixups[i:i+1:i+1], nil)
 		}
-		b.Export(row.Name, 0, row.Name)
+		if !row.Internal {
+			b.Export(row.Name, 0, row.Name)
+		}
 	}
 	// Guest functions that Go calls return here. The unwind data leads from there through the
 	// machine frame to the frame below the call.
@@ -69,6 +72,7 @@ var kernelImage = sync.OnceValues(func() (builtImage, error) {
 var halImage = sync.OnceValues(func() (builtImage, error) {
 	b := pe.NewBuilder("hal.dll")
 	b.SetDLL()
+	b.Const("version", 4, 4, binary.LittleEndian.AppendUint32(nil, nt.BuildNumber), nil)
 	for i, row := range Exports() {
 		if row.Hal {
 			b.ExportForward(Exports()[i].Name, 0, "ntoskrnl."+row.Name)

@@ -47,7 +47,7 @@ func (c *Call) Caller() guest.Addr {
 }
 
 // Must raises err in the driver, if it is not nil: a *guest.FaultError as an access violation, an
-// nt.Status as itself.
+// nt.Status as itself. An error for which Windows stops, such as an *mm.PoolError, is a bugcheck.
 func (c *Call) Must(err error) {
 	if err != nil {
 		c.raiseError(err)
@@ -58,6 +58,15 @@ func (c *Call) raiseError(err error) {
 	var fault *guest.FaultError
 	if errors.As(err, &fault) {
 		c.RaiseAccessViolation(fault)
+	}
+	var stop interface {
+		error
+		BugCheck() (nt.BugCheck, [4]uint64)
+	}
+	if errors.As(err, &stop) {
+		code, params := stop.BugCheck()
+		c.T.Crash(&ke.Bugcheck{Code: code, Params: params,
+			Reason: stop.Error() + ", in a call of " + c.row.Name + " by " + c.Where(c.Caller())})
 	}
 	var status nt.Status
 	if errors.As(err, &status) {

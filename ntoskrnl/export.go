@@ -27,6 +27,8 @@ type Export struct {
 	// Support says how much of the documented behaviour there is, and Note what is missing.
 	Support Support
 	Note    string
+	// Internal keeps the function out of the export directory: the kernel itself points at it.
+	Internal bool
 	// Data makes the row a variable of that many bytes; Init fills it when a kernel starts.
 	Data uint32
 	Init func(k *Kernel) []byte
@@ -61,6 +63,10 @@ const (
 // components are the rows, by the file that has them. A new component is entered here.
 var components = [][]Export{
 	dbgExports,
+	ioDeviceExports,
+	ioIRPExports,
+	ioLinkExports,
+	psModuleExports,
 	rtlStringExports,
 }
 

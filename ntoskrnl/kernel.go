@@ -9,11 +9,14 @@ import (
 
 	"github.com/hashicorp/go-hclog"
 
+	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/engine"
 	"github.com/drvhost/drvhost/engine/native"
 	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/irp"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
+	"github.com/drvhost/drvhost/ntoskrnl/ob"
 	"github.com/drvhost/drvhost/pe"
 )
 
@@ -30,6 +33,8 @@ type Options struct {
 	// FailMissing makes an import that nothing answers refuse the load. Otherwise it is bound to a
 	// thunk that reports the call if one comes.
 	FailMissing bool
+	// OnLinks is told when a symbolic link was made or deleted.
+	OnLinks func()
 	// OnCrash is told of the bugcheck that ends the kernel.
 	OnCrash func(b *ke.Bugcheck)
 }
@@ -44,6 +49,9 @@ type Kernel struct {
 
 	Ke     *ke.System
 	Mm     *mm.Manager
+	Ob     *ob.Manager
+	Dev    *devobj.Manager
+	IO     *irp.Manager
 	Linker *pe.Linker
 
 	ntoskrnl *pe.Module
@@ -53,9 +61,14 @@ type Kernel struct {
 
 	reports atomic.Pointer[[]report] // imports that nothing answers, by number
 
-	mu     sync.Mutex
-	called map[string]struct{} // unimplemented exports that were called
-	closed bool
+	nextDeviceNumber atomic.Uint32
+
+	mu      sync.Mutex
+	drivers []*Driver
+	modules []moduleEntry // of the built-in modules
+	links   []ownedLink
+	called  map[string]struct{} // unimplemented exports that were called
+	closed  bool
 }
 
 // New makes a kernel without drivers. Close ends it.
@@ -80,7 +93,7 @@ func New(opts Options) (_ *Kernel, err error) {
 	if k.cpu, err = native.New(); err != nil {
 		return nil, err
 	}
-	if k.Mm, err = mm.New(k.space, mm.Options{}); err != nil {
+	if k.Mm, err = mm.New(k.space, mm.Config{}); err != nil {
 		return nil, err
 	}
 	if err = k.loadBuiltins(); err != nil {
@@ -88,13 +101,19 @@ func New(opts Options) (_ *Kernel, err error) {
 	}
 	if k.Ke, err = ke.New(ke.Config{
 		CPU: k.cpu, Space: k.space, Processors: opts.Processors,
-		Alloc: k.Mm.AllocObject, Free: k.Mm.FreeObject,
+		Alloc: k.allocObject, Free: k.freeObject,
 		Export: k.export, Fault: k.fault, OnCrash: k.crashed,
 		Trampoline: k.symbol(symTrampoline), Thunk: k.thunk,
 	}); err != nil {
 		return nil, err
 	}
+	k.Ob = ob.New(k.allocObject, k.freeObject)
+	k.Dev = devobj.New(k.Ob, k.allocObject, k.freeObject)
+	k.IO = irp.New(k.space, k.Mm, k.Dev)
 	if err = k.fillVariables(); err != nil {
+		return nil, err
+	}
+	if err = k.listBuiltins(); err != nil {
 		return nil, err
 	}
 	return k, nil
@@ -120,6 +139,9 @@ func (k *Kernel) Close() error {
 	}
 	for _, r := range *k.reports.Load() {
 		errs = append(errs, r.free())
+	}
+	if k.IO != nil {
+		errs = append(errs, k.IO.Close())
 	}
 	if k.Mm != nil {
 		errs = append(errs, k.Mm.Close())

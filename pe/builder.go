@@ -1,3 +1,6 @@
+// Builder: what goes into an image that the host makes itself. How it is laid out is in
+// builder_layout.go.
+
 package pe
 
 import (
@@ -5,9 +8,6 @@ import (
 	"fmt"
 	"slices"
 )
-
-// Builder: what goes into an image that the host makes itself. How it is laid out is in
-// builder_layout.go.
 
 // Builder collects code, data, exports and imports under symbols, and makes of them an image such
 // as a linker would: with headers, a section for each protection, export and import directories,

@@ -1,12 +1,3 @@
-package pe
-
-import (
-	"encoding/binary"
-	"fmt"
-	"slices"
-	"strings"
-)
-
 // Builder.Build: the layout of a built image, and its bytes.
 //
 //	headers   DOS header, NT headers, section table
@@ -17,6 +8,15 @@ import (
 //	.reloc    a block for each page that holds absolute addresses
 //
 // A section that would be empty is left out.
+
+package pe
+
+import (
+	"encoding/binary"
+	"fmt"
+	"slices"
+	"strings"
+)
 
 const (
 	builtNTHeaders = 0x40

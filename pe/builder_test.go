@@ -1,3 +1,5 @@
+// Built images against the parser, and against LLVM's reader where it is installed.
+
 package pe
 
 import (
@@ -9,8 +11,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// Built images against the parser, and against LLVM's reader where it is installed.
 
 // ret and thunk are code to fill functions with: a bare return, and a call through an import.
 var (

@@ -9,12 +9,12 @@
 //
 // saferwall/pe reads the DOS header, the NT headers and the section table. The tables that loading
 // depends on (imports, exports, base relocations, .pdata, load config) are read here, straight from
-// the file's bytes: saferwall/pe logs their errors instead of returning them, cuts long tables short
-// silently, guesses at broken ones, and takes milliseconds where a load has microseconds. Its debug,
-// resource and security directories are never touched.
+// the file's bytes: saferwall/pe logs their errors instead of returning them, cuts long tables
+// short silently, guesses at broken ones, and takes milliseconds where a load has microseconds. Its
+// debug, resource and security directories are never touched.
 //
-// Nothing in a file is believed: Parse checks every table that a later step follows, and later steps
-// use what Parse read, never what guest memory says now.
+// Nothing in a file is believed: Parse checks every table that a later step follows, and later
+// steps use what Parse read, never what guest memory says now.
 //
 // pe imports nt, guest and saferwall/pe. Locks: Linker.mu is the only one; it is held for no call
 // out of this package, so it is a leaf.

@@ -1,8 +1,8 @@
+// The errors of reading and mapping images: each names the file and the fact.
+
 package pe
 
 import "fmt"
-
-// The errors of reading and mapping images: each names the file and the fact.
 
 // InvalidError says that a file is no image that Windows would load, or that its tables contradict
 // each other.

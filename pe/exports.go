@@ -1,3 +1,6 @@
+// The export directory: what the image offers, by name and by ordinal ("PE Format", The .edata
+// Section).
+
 package pe
 
 import (
@@ -7,9 +10,6 @@ import (
 
 	"github.com/drvhost/drvhost/guest"
 )
-
-// The export directory: what the image offers, by name and by ordinal ("PE Format", The .edata
-// Section).
 
 // Export is one exported function or variable. One that has two names is two exports.
 type Export struct {

@@ -1,9 +1,13 @@
-package pe
-
-import "fmt"
-
 // The exception directory (.pdata): which unwind data belongs to which code ("x64 exception
 // handling", struct RUNTIME_FUNCTION).
+
+package pe
+
+import (
+	"fmt"
+
+	"github.com/drvhost/drvhost/guest"
+)
 
 // RuntimeFunction is one row of .pdata: the code from Begin up to End is unwound by the UNWIND_INFO
 // at UnwindInfo. All three are relative to the base, in bytes.
@@ -85,4 +89,13 @@ func (img *Image) parseFunctions(d directory) error {
 		img.functions[i] = f
 	}
 	return nil
+}
+
+// ExceptionTable gives the address and the size in bytes of the module's function table (.pdata), 0
+// and 0 if it has none.
+func (m *Module) ExceptionTable() (at guest.Addr, size uint32) {
+	if len(m.img.functions) == 0 {
+		return 0, 0
+	}
+	return m.Addr(m.img.pdataRVA), uint32(len(m.img.functions)) * runtimeFunctionSize
 }

@@ -1,8 +1,8 @@
+// What an image says of itself, after Parse or Builder.Build checked it.
+
 package pe
 
 import "fmt"
-
-// What an image says of itself, after Parse or Builder.Build checked it.
 
 // Limits of what Parse takes. Each is far above what real drivers hold, and keeps what a crafted
 // file can cost in memory and time within reason.

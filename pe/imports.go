@@ -1,9 +1,9 @@
+// The import directory: which functions of which modules the image needs, and where their addresses
+// go ("PE Format", The .idata Section).
+
 package pe
 
 import "fmt"
-
-// The import directory: which functions of which modules the image needs, and where their addresses
-// go ("PE Format", The .idata Section).
 
 // ImportedModule is one module that the image imports from.
 type ImportedModule struct {

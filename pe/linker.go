@@ -1,3 +1,5 @@
+// Linker: the loaded modules by name, and what their imports come to.
+
 package pe
 
 import (
@@ -9,8 +11,6 @@ import (
 
 	"github.com/drvhost/drvhost/guest"
 )
-
-// Linker: the loaded modules by name, and what their imports come to.
 
 // Linker is the set of modules that are loaded. Names are compared as Windows compares file names:
 // without regard to case. It may be used by several goroutines at once.

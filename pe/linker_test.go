@@ -1,3 +1,5 @@
+// Linking: modules that import from each other, by all the ways in which an export can be named.
+
 package pe
 
 import (
@@ -11,8 +13,6 @@ import (
 
 	"github.com/drvhost/drvhost/guest"
 )
-
-// Linking: modules that import from each other, by all the ways in which an export can be named.
 
 // library builds a module with a function under each of the exports.
 func library(name string, exports func(b *Builder)) *Builder {

@@ -1,9 +1,9 @@
+// The load configuration: what the loader fills in before the image runs ("PE Format", The Load
+// Configuration Structure; IMAGE_LOAD_CONFIG_DIRECTORY64 in winnt.h).
+
 package pe
 
 import "fmt"
-
-// The load configuration: what the loader fills in before the image runs ("PE Format", The Load
-// Configuration Structure; IMAGE_LOAD_CONFIG_DIRECTORY64 in winnt.h).
 
 // LoadConfig has the places, relative to the base, that the loader writes to; 0 for what the image
 // lacks.

@@ -1,11 +1,11 @@
+// Which machines and subsystems images are made for, and which of them this host runs.
+
 package pe
 
 import (
 	"fmt"
 	"runtime"
 )
-
-// Which machines and subsystems images are made for, and which of them this host runs.
 
 // Machine is the Machine field of IMAGE_FILE_HEADER ("PE Format", Machine Types).
 type Machine uint16

@@ -1,3 +1,6 @@
+// Module: an image in the guest's address space. It goes through three steps, in this order: Map,
+// Bind (or Linker.Link), Protect.
+
 package pe
 
 import (
@@ -9,9 +12,6 @@ import (
 
 	"github.com/drvhost/drvhost/guest"
 )
-
-// Module: an image in the guest's address space. It goes through three steps, in this order: Map,
-// Bind (or Linker.Link), Protect.
 
 // MapOptions is what an image needs from its host to be mapped.
 type MapOptions struct {
@@ -86,6 +86,9 @@ func (m *Module) fill(opts MapOptions) error {
 	}
 	for i := range img.Sections {
 		s := &img.Sections[i]
+		if s.rawUsed == 0 {
+			continue // its file offset may then be anything
+		}
 		raw := img.data[s.RawOffset:][:s.rawUsed]
 		if err := guest.Write(m.base+guest.Addr(s.RVA), raw); err != nil {
 			return err

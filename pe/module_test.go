@@ -1,3 +1,5 @@
+// Mapping, binding, protecting and unmapping, in the real guest address space.
+
 package pe
 
 import (
@@ -10,8 +12,6 @@ import (
 
 	"github.com/drvhost/drvhost/guest"
 )
-
-// Mapping, binding, protecting and unmapping, in the real guest address space.
 
 func space(tb testing.TB) *guest.Space {
 	s, err := guest.Default()
@@ -74,6 +74,43 @@ func TestTheSecondOfTwoImagesForOneBaseIsRelocated(t *testing.T) {
 	// Data of the two is apart.
 	require.NoError(t, guest.Store8(second.Addr(symbol(t, b, "counter")), 99))
 	require.EqualValues(t, 0x030201, load64(t, first.Addr(symbol(t, b, "counter"))))
+}
+
+func TestRelocationBlocksOfAnySizeAreApplied(t *testing.T) {
+	for _, n := range []int{1, 2, 3, 511, 512, 513, 5000} {
+		b := NewBuilder("table.sys")
+		b.Code("f", ret, nil, nil)
+		fixups := make([]Fixup, n)
+		for i := range fixups {
+			fixups[i] = Fixup{Offset: uint32(i * 8), Kind: Abs64, Symbol: "f", Addend: int64(i)}
+		}
+		b.Data("table", uint32(n*8), 8, nil, fixups)
+		m := mapped(t, build(t, b), MapOptions{Relocate: true})
+		for i := range n {
+			require.EqualValues(t, m.Addr(symbol(t, b, "f"))+guest.Addr(i),
+				load64(t, m.Addr(symbol(t, b, "table"))+guest.Addr(i*8)))
+		}
+	}
+}
+
+func TestHighLowRelocationsChange32Bits(t *testing.T) {
+	b := NewBuilder("highlow.sys")
+	b.Data("v", 8, 8, nil, []Fixup{{Kind: Abs64, Symbol: "v"}})
+	rva := symbolOf(t, b, "v")
+	img, err := Parse("highlow.sys", patch(b.bytes(t), func(p *patcher) {
+		p.set16(p.dir(dirReloc)+8, relHighLow<<12)
+		p.set64(p.at(rva), 0x11111111_80000000)
+	}))
+	require.NoError(t, err)
+	m := mapped(t, img, MapOptions{Relocate: true})
+	delta := uint32(uint64(m.Base()) - img.PreferredBase)
+	require.EqualValues(t, 0x11111111_00000000|uint64(0x80000000+delta), load64(t, m.Addr(rva)))
+}
+
+// symbolOf builds an image for the place of a symbol in it.
+func symbolOf(tb testing.TB, b *Builder, name string) uint32 {
+	build(tb, b)
+	return symbol(tb, b, name)
 }
 
 func TestAnImageWithoutRelocationsSaysWhatHoldsItsBase(t *testing.T) {

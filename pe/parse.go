@@ -1,3 +1,5 @@
+// Parse: from a file's bytes to a checked Image.
+
 package pe
 
 import (
@@ -12,8 +14,6 @@ import (
 	saferwall "github.com/saferwall/pe"
 	"github.com/saferwall/pe/log"
 )
-
-// Parse: from a file's bytes to a checked Image.
 
 // ParseFile reads and parses the image in a regular file. Its name without directories becomes the
 // image's name.

@@ -1,3 +1,5 @@
+// Files that must be refused, made by patching one that is good.
+
 package pe
 
 import (
@@ -10,8 +12,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// Files that must be refused, made by patching one that is good.
 
 // patcher changes a copy of a built image.
 type patcher struct{ b []byte }
@@ -406,6 +406,12 @@ func TestOddButSoundImagesAreTaken(t *testing.T) {
 		{"a section without a virtual size", func(p *patcher) {
 			p.set32(p.section(secText)+8, 0)
 		}, nil},
+		{"a section without bytes at a wild file offset", func(p *patcher) {
+			p.set32(p.dirEntry(dirReloc), 0)
+			p.set32(p.dirEntry(dirReloc)+4, 0)
+			p.set32(p.section(secReloc)+16, 0)
+			p.set32(p.section(secReloc)+20, 0xff000000)
+		}, func(t *testing.T, img *Image) { exercise(t, space(t), img) }},
 		{"no entry point", func(p *patcher) { p.set32(p.opt()+16, 0) }, nil},
 		{"an image larger than its sections", func(p *patcher) {
 			p.set32(p.opt()+56, 0x100000)

@@ -1,3 +1,5 @@
+// Images that others made: the files in saferwall/pe's own test folder.
+
 package pe
 
 import (
@@ -13,8 +15,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 )
-
-// Images that others made: the files in saferwall/pe's own test folder.
 
 // saferwallFolder finds the folder, or skips the test.
 func saferwallFolder(tb testing.TB) string {
@@ -151,5 +151,19 @@ func TestImportsOfOptionalModulesHaveAFallback(t *testing.T) {
 		for _, f := range m.Functions {
 			require.Equal(t, strings.HasPrefix(m.Name, "ext-ms-"), f.Fallback != 0, f.Name)
 		}
+	}
+}
+
+func TestFixtureDriversMap(t *testing.T) {
+	files, err := filepath.Glob("../fixtures/*.sys")
+	require.NoError(t, err)
+	if len(files) == 0 {
+		t.Skip("SKIPPED: the fixture drivers are not built")
+	}
+	for _, file := range files {
+		img, err := ParseFile(file)
+		require.NoError(t, err)
+		require.NotEmpty(t, img.Functions())
+		exercise(t, space(t), img)
 	}
 }

@@ -1,3 +1,5 @@
+// Base relocations: the places that hold absolute addresses ("PE Format", The .reloc Section).
+
 package pe
 
 import (
@@ -5,8 +7,6 @@ import (
 
 	"github.com/drvhost/drvhost/guest"
 )
-
-// Base relocations: the places that hold absolute addresses ("PE Format", The .reloc Section).
 
 // relocations is a table that checkBlocks accepted.
 type relocations struct {

@@ -1,11 +1,11 @@
+// Sections: where their bytes are in the file and in memory, and what their pages allow.
+
 package pe
 
 import (
 	"fmt"
 	"strings"
 )
-
-// Sections: where their bytes are in the file and in memory, and what their pages allow.
 
 // Section is one row of the section table.
 type Section struct {
@@ -105,29 +105,30 @@ func (img *Image) layOut() error {
 	align := uint64(img.SectionAlignment)
 	flat := img.SectionAlignment < pageSize
 	next := roundUp(uint64(img.SizeOfHeaders), align)
-	before := "the headers"
 	for i := range img.Sections {
 		s := &img.Sections[i]
-		who := fmt.Sprintf("section %d (%s)", i+1, s.Name)
 		size := uint64(s.VirtualSize)
 		if size == 0 {
 			size = uint64(s.RawSize)
 		}
 		if size == 0 {
-			return fmt.Errorf("%s at 0x%x is empty in memory and in the file", who, s.RVA)
+			return fmt.Errorf("%s at 0x%x is empty in memory and in the file", img.section(i), s.RVA)
 		}
-		where := fmt.Sprintf("%s at 0x%x+0x%x", who, s.RVA, size)
+		where := func() string {
+			return fmt.Sprintf("%s at 0x%x+0x%x", img.section(i), s.RVA, size)
+		}
 		end := uint64(s.RVA) + roundUp(size, align)
 		switch {
 		case uint64(s.RVA)%align != 0:
 			return fmt.Errorf("%s does not start at a multiple of the section alignment 0x%x",
-				where, align)
+				where(), align)
 		case uint64(s.RVA) < next:
-			return fmt.Errorf("%s overlaps %s", where, before)
+			return fmt.Errorf("%s overlaps %s", where(), img.section(i-1))
 		case uint64(s.RVA) > next && !flat:
-			return fmt.Errorf("%s leaves a gap after %s, which ends at 0x%x", where, before, next)
+			return fmt.Errorf("%s leaves a gap after %s, which ends at 0x%x", where(),
+				img.section(i-1), next)
 		case uint64(s.RVA)+size > uint64(img.SizeOfImage):
-			return fmt.Errorf("%s ends after the image, whose size is 0x%x", where,
+			return fmt.Errorf("%s ends after the image, whose size is 0x%x", where(),
 				img.SizeOfImage)
 		}
 		if s.RawSize != 0 {
@@ -135,22 +136,30 @@ func (img *Image) layOut() error {
 			switch {
 			case rawEnd > uint64(len(img.data)):
 				return fmt.Errorf("%s has its bytes at file offset 0x%x+0x%x, but the file ends "+
-					"at 0x%x", who, s.RawOffset, s.RawSize, len(img.data))
+					"at 0x%x", img.section(i), s.RawOffset, s.RawSize, len(img.data))
 			case s.RawOffset%img.FileAlignment != 0:
 				return fmt.Errorf("%s has its bytes at file offset 0x%x, which is no multiple of "+
-					"the file alignment 0x%x", who, s.RawOffset, img.FileAlignment)
+					"the file alignment 0x%x", img.section(i), s.RawOffset, img.FileAlignment)
 			case flat && s.RawOffset != s.RVA:
 				return fmt.Errorf("%s is at file offset 0x%x, but an image with section alignment "+
-					"0x%x is mapped as the file lies", where, s.RawOffset, align)
+					"0x%x is mapped as the file lies", where(), s.RawOffset, align)
 			}
 		}
 		// The extent fits 32 bits: its end is at most SizeOfImage, which was rounded up.
 		s.extent = uint32(min(end, uint64(img.SizeOfImage)) - uint64(s.RVA))
 		s.rawUsed = min(s.RawSize, s.extent)
 		next = end
-		before = fmt.Sprintf("section %d (%s)", i+1, s.Name)
 	}
 	return nil
+}
+
+// section names a section by its number, which counts from 1, for error messages; before the first
+// one are the headers.
+func (img *Image) section(i int) string {
+	if i < 0 {
+		return "the headers"
+	}
+	return fmt.Sprintf("section %d (%s)", i+1, img.Sections[i].Name)
 }
 
 // roundUp rounds up to a multiple of align, which is a power of two.

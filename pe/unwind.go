@@ -1,12 +1,12 @@
+// Writing UNWIND_INFO, version 1: what a function's prologue did, for the unwinder to undo ("x64
+// exception handling", struct UNWIND_INFO).
+
 package pe
 
 import (
 	"encoding/binary"
 	"fmt"
 )
-
-// Writing UNWIND_INFO, version 1: what a function's prologue did, for the unwinder to undo ("x64
-// exception handling", struct UNWIND_INFO).
 
 // Unwind describes a function to the unwinder. A leaf function, which changes no non-volatile
 // register and not the stack pointer either, needs none.

@@ -1,11 +1,11 @@
+// Reading by RVA from the file: what the mapped image will hold before anything relocates it.
+
 package pe
 
 import (
 	"encoding/binary"
 	"fmt"
 )
-
-// Reading by RVA from the file: what the mapped image will hold before anything relocates it.
 
 // at gives what lies at an address: the file's bytes from there to the end of its section, and how
 // many bytes of memory there are to that end; what raw lacks is zero. A size of 0 says that the

@@ -8,6 +8,12 @@ TEXT ·fsBase(SB), NOSPLIT, $0-8
 	MOVQ AX, ret+0(FP)
 	RET
 
+// func fsWord() uint64
+TEXT ·fsWord(SB), NOSPLIT, $0-8
+	BYTE $0x64; BYTE $0x48; BYTE $0x8B; BYTE $0x04; BYTE $0x25; LONG $0 // mov rax, fs:[0]
+	MOVQ AX, ret+0(FP)
+	RET
+
 // func xgetbv() uint64
 TEXT ·xgetbv(SB), NOSPLIT, $0-8
 	XORL CX, CX
@@ -41,3 +47,4 @@ ADDRESS(·addrGateFull, ·gateFull)
 ADDRESS(·addrGateCall, ·gateCall)
 ADDRESS(·addrGateReturn, ·gateReturn)
 ADDRESS(·addrSignalHandler, ·signalHandler)
+ADDRESS(·addrSignalReturn, ·signalReturn)

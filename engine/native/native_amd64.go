@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -39,17 +40,27 @@ func (e *FeatureError) Unwrap() error { return e.Err }
 // cpuEngine is the process's one native engine: signal handlers and system-call dispatch belong to
 // the whole process.
 type cpuEngine struct {
-	gates        engine.Gates
-	into         [3]uint64 // gates into the guest, by engine.Resume
-	xsaveMask    uint64
-	xsaveSize    uint64
-	contextSize  uintptr
-	text         textRange
-	armError     atomic.Pointer[FeatureError]
-	mu           sync.Mutex
-	free         []*engine.Context
-	pinned       []pinnedThread
-	threadsArmed int
+	gates       engine.Gates
+	into        [3]uint64 // gates into the guest, by engine.Resume
+	xsaveMask   uint64
+	xsaveSize   uint64
+	contextSize uintptr
+	text        textRange
+	armError    atomic.Pointer[FeatureError]
+
+	mu      sync.Mutex
+	free    []*engine.Context
+	armed   []armedThread
+	sweepAt int // look for ended threads when there are as many armed ones
+}
+
+// armedThread is an OS thread that has an owner record.
+type armedThread struct {
+	rec uintptr
+	tid int
+	// Keeping the runtime's thread structure reachable keeps its address, which is the record's key,
+	// from being used again before the thread has ended.
+	pin pinnedThread
 }
 
 var shared = sync.OnceValues(start)
@@ -91,8 +102,11 @@ func start() (*cpuEngine, error) {
 	if err := e.makeGatePage(); err != nil {
 		return nil, err
 	}
-	if err := swapHandlers(); err != nil {
+	if err := swapHandlers(e.text); err != nil {
 		return nil, err
+	}
+	if err := membarrier(registerExpedited); err != nil {
+		needFence = 1
 	}
 	return e, nil
 }
@@ -173,15 +187,16 @@ func (e *cpuEngine) FreeContext(c *engine.Context) {
 func (e *cpuEngine) Run(c *engine.Context) engine.Exit {
 	for {
 		exit := engine.Exit(run(c))
+		if exit == engine.ExitCall {
+			return exit
+		}
 		if uint32(exit) == exitArm {
 			e.arm()
 			continue
 		}
-		if exit == engine.ExitFault && c.Resume == engine.ResumeReturn {
-			// The return itself faulted: say where it would have gone.
-			if to, ok := c.ReturnAddress(); ok {
-				c.RIP = uint64(to)
-			}
+		if exit != engine.ExitReturn {
+			// On the way into the guest the state may be another than a full one.
+			c.MakeFull()
 		}
 		return exit
 	}
@@ -191,6 +206,7 @@ func (e *cpuEngine) Run(c *engine.Context) engine.Exit {
 // the stack.
 //
 //go:nosplit
+//go:norace
 func run(c *engine.Context) uint32 {
 	entersyscall()
 	exit := enter(c)
@@ -198,45 +214,109 @@ func run(c *engine.Context) uint32 {
 	return exit
 }
 
-// kickSignal is a real-time signal that the Go runtime handles and nobody uses.
-const kickSignal = 62
+// Commands of membarrier(2).
+const (
+	privateExpedited  = 8
+	registerExpedited = 16
+)
+
+func membarrier(command uintptr) error {
+	_, _, errno := unix.RawSyscall(unix.SYS_MEMBARRIER, command, 0, 0)
+	if errno != 0 {
+		return errno
+	}
+	return nil
+}
 
 var processID = os.Getpid()
 
+// Kick is the kicker's side of the protocol that is written down at enterWindow.
 func (e *cpuEngine) Kick(c *engine.Context) {
-	if tid := c.RequestKick(); tid != 0 {
+	if !c.RequestKick() {
+		return
+	}
+	if needFence == 0 {
+		// It cannot fail: the process is registered.
+		_ = membarrier(privateExpedited)
+	}
+	if tid := c.Thread(); tid != 0 {
 		// The thread may have left the context, or ended: then there is nothing to do, and the flag
 		// is still set for the next entry.
-		unix.RawSyscall(unix.SYS_TGKILL, uintptr(processID), uintptr(tid), kickSignal)
+		unix.RawSyscall(unix.SYS_TGKILL, uintptr(processID), uintptr(tid), uintptr(kickSignal))
 	}
 }
 
 // arm makes an owner record for the OS thread that it runs on, and has Linux send raw system calls
-// of guest code back as signals. It leaves the thread as it was if the record exists.
+// of guest code back as signals. It leaves the thread as it was if that is done already.
+//
+// A record lives as long as its thread, and no longer: a new thread may have the FS base of one
+// that has ended, and is not armed. So an entry compares the record's thread id with a word that
+// Linux clears when the thread ends (set_tid_address). In a program with cgo that word is the C
+// library's, in its thread structure, where a new thread's id will be.
 func (e *cpuEngine) arm() {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	tid := unix.Gettid()
 	fs := fsBase()
-	owner := e.claimOwner(fs, uint32(unix.Gettid()))
-	if owner == 0 {
-		return
+	for _, t := range e.armed {
+		if t.tid == tid && isOwner(t.rec, fs, uint32(tid)) {
+			return
+		}
 	}
-	// Keeping the runtime's thread structure reachable keeps its address, which is the key, from
-	// being used for another thread.
-	e.pinned = append(e.pinned, pinThread(fs))
-	e.threadsArmed++
+	e.sweep()
+	alive, err := threadWord(fs, uint32(tid))
+	if err != nil {
+		e.armError.Store(err)
+	}
+	rec := claimOwner(fs, uint32(tid), alive)
+	if alive == 0 && err == nil {
+		unix.RawSyscall(unix.SYS_SET_TID_ADDRESS, rec+ownerEnd, 0, 0)
+	}
+	// The C library gives a new thread the memory, and the FS base, of one that has ended.
+	e.armed = slices.DeleteFunc(e.armed, func(t armedThread) bool { return t.rec == rec })
+	e.armed = append(e.armed, armedThread{rec: rec, tid: tid, pin: pinThread(fs)})
 	const (
 		setSyscallUserDispatch = 59
 		dispatchOn             = 1
 	)
 	_, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, setSyscallUserDispatch, dispatchOn,
-		e.text.start, e.text.end-e.text.start, owner+ownerSelector, 0)
+		e.text.start, e.text.end-e.text.start, rec+ownerSelector, 0)
 	if errno != 0 {
 		e.armError.Store(&FeatureError{Feature: "syscall user dispatch", Needs: "Linux 5.11",
 			Err: errno})
 	}
+}
+
+// threadWord gives the C library's word that holds the calling thread's id until it ends, or 0 in a
+// program that has no C library.
+func threadWord(fs uintptr, tid uint32) (uintptr, *FeatureError) {
+	if addr := idWord(); addr != 0 && holdsID(addr, tid) {
+		return addr, nil
+	}
+	if fsWord() == uint64(fs) { // as the psABI has it for threads of a C library
+		return 0, &FeatureError{Feature: "notice of a thread's end",
+			Needs: "a program without cgo, or the GNU C library and CONFIG_CHECKPOINT_RESTORE"}
+	}
+	return 0, nil
+}
+
+// sweep frees the records of threads that have ended. It looks when their number has doubled.
+func (e *cpuEngine) sweep() {
+	if len(e.armed) < e.sweepAt {
+		return
+	}
+	e.armed = slices.DeleteFunc(e.armed, func(t armedThread) bool {
+		_, _, errno := unix.RawSyscall(unix.SYS_TGKILL, uintptr(processID), uintptr(t.tid), 0)
+		if errno != unix.ESRCH {
+			return false
+		}
+		releaseOwner(t.rec)
+		return true
+	})
+	const fewest = 16
+	e.sweepAt = max(2*len(e.armed), fewest)
 }
 
 // SyscallsCaught reports whether raw system calls in guest code are caught, and if not, why. It is

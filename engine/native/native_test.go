@@ -1,6 +1,9 @@
+// The tests' machine code and guest threads, and calls there and back.
+
 package native
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,13 +13,16 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// code is guest machine code with a thunk and a return trampoline behind it:
+// guestCode is guest machine code with a thunk, a return trampoline and data behind it:
 //
-//	0x000  the snippet
-//	0xE00  thunk: mov eax, 7; jmp [gateCall]
-//	0xE40  trampoline: jmp [gateReturn]
-//	0xE80  the two gates' addresses
+//	0x0000  the snippet
+//	0x0E00  thunk: mov eax, 7; jmp [gateCall]
+//	0x0E40  trampoline: jmp [gateReturn]
+//	0x0E80  the two gates' addresses
+//	0x1000  data
+//	0x4000  end
 type guestCode struct {
+	mem        []byte
 	base       nt.Addr
 	trampoline nt.Addr
 	thunk      nt.Addr
@@ -26,6 +32,8 @@ const (
 	thunkAt      = 0xE00
 	trampolineAt = 0xE40
 	gatesAt      = 0xE80
+	dataAt       = 0x1000
+	codeSize     = 0x4000
 	thunkIndex   = 7
 )
 
@@ -37,23 +45,36 @@ func mapMemory(t testing.TB, size int, prot int) []byte {
 }
 
 func newCode(t testing.TB, cpu engine.CPU, snippet []byte) guestCode {
-	mem := mapMemory(t, 0x1000, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
-	require.Less(t, len(snippet), thunkAt)
+	mem := mapMemory(t, codeSize, unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC)
+	require.LessOrEqual(t, len(snippet), thunkAt)
 	copy(mem, snippet)
 	copy(mem[thunkAt:], []byte{0xB8, thunkIndex, 0, 0, 0, 0xFF, 0x25, gatesAt - thunkAt - 11, 0, 0, 0})
 	copy(mem[trampolineAt:], []byte{0xFF, 0x25, gatesAt + 8 - trampolineAt - 6, 0, 0, 0})
 	copy(mem[gatesAt:], word(uint64(cpu.Gates().Call)))
 	copy(mem[gatesAt+8:], word(uint64(cpu.Gates().Return)))
 	base := addrOf(mem)
-	return guestCode{base: base, trampoline: base + trampolineAt, thunk: base + thunkAt}
+	return guestCode{mem: mem, base: base, trampoline: base + trampolineAt, thunk: base + thunkAt}
 }
 
-const testStack = 64 << 10
+// push prepares a call of the snippet on c.
+func (g *guestCode) push(t testing.TB, c *engine.Context, s *engine.Saved, args ...uint64) {
+	require.NoError(t, c.PushCall(s, g.trampoline, g.base, 0, args...))
+}
 
+func (g *guestCode) load(at int) uint64     { return binary.LittleEndian.Uint64(g.mem[at:]) }
+func (g *guestCode) store(at int, v uint64) { binary.LittleEndian.PutUint64(g.mem[at:], v) }
+
+const (
+	testStack = 64 << 10
+	guardPage = 0x1000
+)
+
+// newThread makes a guest thread whose stack has a guard page at each end.
 func newThread(t testing.TB, cpu engine.CPU) *engine.Context {
-	mem := mapMemory(t, testStack+0x2000, unix.PROT_NONE)
-	require.NoError(t, unix.Mprotect(mem[0x1000:0x1000+testStack], unix.PROT_READ|unix.PROT_WRITE))
-	c, err := cpu.NewContext(addrOf(mem)+0x1000, addrOf(mem)+0x1000+testStack)
+	mem := mapMemory(t, testStack+2*guardPage, unix.PROT_NONE)
+	stack := mem[guardPage : guardPage+testStack]
+	require.NoError(t, unix.Mprotect(stack, unix.PROT_READ|unix.PROT_WRITE))
+	c, err := cpu.NewContext(addrOf(stack), addrOf(stack)+testStack)
 	require.NoError(t, err)
 	t.Cleanup(func() { cpu.FreeContext(c) })
 	return c
@@ -65,15 +86,22 @@ func newCPU(t testing.TB) engine.CPU {
 	return cpu
 }
 
+// sumArgs returns the sum of its 16 arguments.
+func sumArgs() []byte {
+	a := new(assembler).list(`
+		48 8D 04 11  lea rax, [rcx+rdx]
+		4C 01 C0     add rax, r8
+		4C 01 C8     add rax, r9
+	`)
+	for at := 0x28; at <= 0x80; at += 8 {
+		a.bytes(0x48, 0x03, 0x84, 0x24, byte(at), 0, 0, 0) // add rax, [rsp+at]
+	}
+	return a.ret().code
+}
+
 func TestCallReturnsResult(t *testing.T) {
 	cpu := newCPU(t)
-	// lea rax, [rcx+rdx]; add rax, r8; add rax, r9; add rax, [rsp+0x28] … [rsp+0x80]; ret
-	code := []byte{0x48, 0x8D, 0x04, 0x11, 0x4C, 0x01, 0xC0, 0x4C, 0x01, 0xC8}
-	for off := 0x28; off <= 0x80; off += 8 {
-		code = append(code, 0x48, 0x03, 0x84, 0x24, byte(off), 0, 0, 0)
-	}
-	code = append(code, 0xC3)
-	g := newCode(t, cpu, code)
+	g := newCode(t, cpu, sumArgs())
 	c := newThread(t, cpu)
 	for n := range engine.MaxArgs + 1 {
 		args := make([]uint64, engine.MaxArgs)
@@ -93,18 +121,20 @@ func TestCallReturnsResult(t *testing.T) {
 	require.ErrorIs(t, c.PushCall(&s, 0, 0, 0, make([]uint64, 17)...), engine.ErrArgs)
 }
 
-// callLoop: push rbx; sub rsp,0x20; mov rbx, rcx; L: mov rcx, rbx; call thunk; dec rbx; jnz L;
-// add rsp,0x20; pop rbx; ret
+// callLoop calls the import RCX times, with the number of calls that are left as its argument.
 func callLoop() []byte {
-	code := []byte{0x53, 0x48, 0x83, 0xEC, 0x20, 0x48, 0x89, 0xCB}
-	loop := len(code)
-	code = append(code, 0x48, 0x89, 0xD9)
-	code = append(code, 0xE8)
-	rel := thunkAt - (len(code) + 4)
-	code = append(code, byte(rel), byte(rel>>8), byte(rel>>16), byte(rel>>24))
-	code = append(code, 0x48, 0xFF, 0xCB)
-	code = append(code, 0x75, byte(loop-(len(code)+2)))
-	return append(code, 0x48, 0x83, 0xC4, 0x20, 0x5B, 0xC3)
+	a := new(assembler).list(`
+		53           push rbx
+		48 89 CB     mov rbx, rcx
+		48 89 D9     mov rcx, rbx    ; again:
+	`).callThunk(0x20)
+	const again, jump = 4, 2
+	back := byte(again - (len(a.code) + 3 + jump))
+	return a.list(`48 FF CB     dec rbx`).bytes(0x75, back). // jnz again
+									list(`
+		5B           pop rbx
+		C3           ret
+	`).code
 }
 
 func TestImportCallComesBack(t *testing.T) {

@@ -42,9 +42,11 @@ var (
 	addrGateCall      uintptr
 	addrGateReturn    uintptr
 	addrSignalHandler uintptr
+	addrSignalReturn  uintptr
 )
 
 func fsBase() uintptr
+func fsWord() uint64
 func xgetbv() uint64
 func cpuidXSave(component uint32) (eax, ebx uint32)
 
@@ -52,6 +54,7 @@ func cpuidXSave(component uint32) (eax, ebx uint32)
 var (
 	ownerTable uintptr
 	hasAVX     uint8
+	needFence  uint8       // 1: there is no membarrier
 	goMXCSR    uint32      = 0x1F80
 	previous   [65]uintptr // handlers to pass signals on to
 
@@ -101,25 +104,75 @@ func (e *cpuEngine) makeOwnerTable() error {
 	return nil
 }
 
-// claimOwner makes the record for the thread with FS base fs, and gives its address, or 0 when there
-// is one. The key is stored last: the signal handler of another thread may be probing.
-func (e *cpuEngine) claimOwner(fs uintptr, tid uint32) uintptr {
+func ownerKeyAt(i uintptr) *uintptr { return (*uintptr)(pointer(ownerTable + i + ownerKey)) }
+
+// claimOwner makes the record for the thread with FS base fs, and gives its address. alive is where
+// the thread's id is while it lives, 0 for a field of the record. The key is stored last: the signal
+// handler of another thread may be probing.
+func claimOwner(fs uintptr, tid uint32, alive uintptr) (rec uintptr) {
 	i := fs >> ownerShift & ownerMask
+	gone := uintptr(0)
 	for range ownerCount {
-		rec := ownerTable + i
-		key := (*uintptr)(pointer(rec + ownerKey))
-		switch atomic.LoadUintptr(key) {
-		case fs:
-			return 0
-		case 0:
-			*(*uint32)(pointer(rec + ownerTID)) = tid
-			atomic.StoreUintptr(key, fs)
-			return rec
+		switch key := atomic.LoadUintptr(ownerKeyAt(i)); {
+		case key == keyGone && gone == 0:
+			gone = ownerTable + i
+		case key == fs:
+			rec = ownerTable + i // of a thread that has ended
+		case key == keyFree:
+			rec = ownerTable + i
+			if gone != 0 {
+				rec = gone
+			}
+		}
+		if rec != 0 {
+			break
 		}
 		i = (i + ownerSize) & ownerMask
 	}
-	panic(errOwners)
+	if rec == 0 {
+		panic(errOwners)
+	}
+	if alive == 0 {
+		alive = rec + ownerEnd
+		*(*uint32)(pointer(alive)) = tid
+	}
+	*(*uintptr)(pointer(rec + ownerAlive)) = alive
+	*(*uint32)(pointer(rec + ownerTID)) = tid
+	atomic.StoreUintptr((*uintptr)(pointer(rec+ownerKey)), fs)
+	return rec
 }
+
+// isOwner reports whether rec is the record of the calling thread, and not of one that had the same
+// FS base before it.
+func isOwner(rec, fs uintptr, tid uint32) bool {
+	return *(*uintptr)(pointer(rec + ownerKey)) == fs &&
+		holdsID(*(*uintptr)(pointer(rec + ownerAlive)), tid)
+}
+
+// releaseOwner frees a record whose thread has ended. Its place becomes free where no chain of
+// probes can pass through it: when a free one follows.
+func releaseOwner(rec uintptr) {
+	i := rec - ownerTable
+	atomic.StoreUintptr(ownerKeyAt(i), keyGone)
+	if atomic.LoadUintptr(ownerKeyAt((i+ownerSize)&ownerMask)) != keyFree {
+		return
+	}
+	for atomic.LoadUintptr(ownerKeyAt(i)) == keyGone {
+		atomic.StoreUintptr(ownerKeyAt(i), keyFree)
+		i = (i - ownerSize) & ownerMask
+	}
+}
+
+// idWord gives the word that Linux clears when the calling thread ends, or 0. In a program without
+// cgo there is none, until one is set; the C library has one for its own use.
+func idWord() (addr uintptr) {
+	const getTIDAddress = 40
+	unix.RawSyscall(unix.SYS_PRCTL, getTIDAddress, uintptr(unsafe.Pointer(&addr)), 0)
+	return addr
+}
+
+// holdsID reports whether the word at addr, which Linux will write to, holds the thread's id.
+func holdsID(addr uintptr, tid uint32) bool { return *(*uint32)(pointer(addr)) == tid }
 
 // codeOf gives the machine code of an assembly function, up to its end mark.
 func codeOf(addr uintptr) []byte {
@@ -182,20 +235,32 @@ type sigaction struct {
 	mask     uint64
 }
 
-// caught are the signals whose handler is swapped.
-var caught = [...]unix.Signal{unix.SIGSEGV, unix.SIGBUS, unix.SIGILL, unix.SIGFPE, unix.SIGTRAP,
-	unix.SIGSYS, kickSignal}
-
-// swapHandlers puts signalHandler before the handlers that are there, and keeps their flags, mask
-// and restorer.
-func swapHandlers() error {
-	for _, sig := range caught {
+// swapHandlers puts signalHandler before the handlers that are there, and keeps their flags and
+// mask. It keeps the restorer too, but for one that is not in Go's text, as in a program with cgo:
+// a raw system call that is made there, in the middle of guest code, kills the process.
+func swapHandlers(text textRange) error {
+	const lastSignal = 64
+	for sig := unix.Signal(1); sig <= lastSignal; sig++ {
+		if sig == unix.SIGKILL || sig == unix.SIGSTOP {
+			continue
+		}
 		var sa sigaction
 		if err := rtSigaction(sig, nil, &sa); err != nil {
 			return err
 		}
+		const ignored = 1
+		if sa.handler <= ignored {
+			if sig < 32 && (1<<sig)&(faultSignals|1<<kickSignal) != 0 {
+				return fmt.Errorf("native engine: signal %d (%v) has no handler: Go's is missing",
+					sig, sig)
+			}
+			continue
+		}
 		previous[sig] = sa.handler
 		sa.handler = addrSignalHandler
+		if !text.holds(sa.restorer) {
+			sa.restorer = addrSignalReturn
+		}
 		if err := rtSigaction(sig, &sa, nil); err != nil {
 			return err
 		}
@@ -215,6 +280,8 @@ func rtSigaction(sig unix.Signal, set, old *sigaction) error {
 // textRange is where Go's own machine code lies.
 type textRange struct{ start, end uintptr }
 
+func (t textRange) holds(addr uintptr) bool { return addr >= t.start && addr < t.end }
+
 // findText finds the mapping that holds this package's assembly, which is the whole program's text.
 func findText() (textRange, error) {
 	at := addrSignalHandler
@@ -230,8 +297,9 @@ func findText() (textRange, error) {
 		}
 		start, err1 := strconv.ParseUint(lo, 16, 64)
 		end, err2 := strconv.ParseUint(hi, 16, 64)
-		if err1 == nil && err2 == nil && uintptr(start) <= at && at < uintptr(end) {
-			return textRange{uintptr(start), uintptr(end)}, nil
+		text := textRange{uintptr(start), uintptr(end)}
+		if err1 == nil && err2 == nil && text.holds(at) {
+			return text, nil
 		}
 	}
 	return textRange{}, fmt.Errorf("native engine: no mapping holds address %#x", at)

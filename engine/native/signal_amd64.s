@@ -4,8 +4,10 @@
 #include "go_asm.h"
 
 #define GPR(n) (const_ctxGPR+8*n)
-#define COPY(uc, n) \
-	MOVQ const_uc(DX), AX \
+
+// COPY_GPR copies a register from the signal frame to the context.
+#define COPY_GPR(uc, n) \
+	MOVQ uc(DX), AX      \
 	MOVQ AX, GPR(n)(R11)
 
 // IN_RANGE jumps to label when R8 (the interrupted RIP) lies in [lo, hi).
@@ -18,7 +20,17 @@
 // signalHandler(sig DI, info SI, ucontext DX), called by the kernel on the thread's signal stack in
 // the C calling convention. It uses caller-saved registers only, needs no g, and returns to the
 // kernel's restorer, or passes everything on to the handler that was there before.
+//
+// It stands before every handler of the process, and so may run in the middle of guest code on
+// Go's behalf (profiling, preemption, SIGTERM). Three things are made right for Go then:
+//   - AC and NT are cleared. Linux clears DF, RF and TF only, and with AC set any unaligned access
+//     of Go's handler is a fault.
+//   - Raw system calls are allowed meanwhile: the vDSO, which is not Go's text, makes one when the
+//     clock source needs it.
+//   - The return goes through Go's text, which matters in a program with cgo: see swapHandlers.
 TEXT ·signalHandler(SB), NOSPLIT|NOFRAME, $0-0
+	PUSHQ $0x202
+	POPFQ
 	RDFSBASEQ AX
 	MOVQ AX, R9
 	SHRQ $const_ownerShift, R9
@@ -41,30 +53,45 @@ found:
 	MOVQ const_ucRIP(DX), R8
 
 	CMPL DI, $const_kickSignal
-	JNE fault
+	JEQ kick
+	CMPL DI, $32
+	JCC passInGuest
+	MOVL $const_faultSignals, AX
+	BTL DI, AX
+	JCC passInGuest
+	CMPL const_siCode(SI), $0
+	JLE passInGuest // sent by a process: no fault
+	JMP fault
+
+kick:
 	CMPL const_ctxKick(R11), $0
 	JEQ ignore // meant for a context that has left this thread
 	IN_RANGE(·gateOutStart(SB), ·gateOutEnd(SB), ignore)
 	IN_RANGE(·leaveStart(SB), ·leaveEnd(SB), ignore)
 	IN_RANGE(·leaveFullStart(SB), ·leaveFullEnd(SB), ignore)
-	IN_RANGE(·gateInStart(SB), ·gateInEnd(SB), rollBackKick)
-	IN_RANGE(·enterStart(SB), ·enterEnd(SB), rollBackKick)
 	MOVL $const_exitKick, CX
+	IN_RANGE(·gateInStart(SB), ·gateInEnd(SB), redirect)
+	IN_RANGE(·enterStart(SB), ·enterEnd(SB), redirect)
 	JMP save
 
-rollBackKick:
-	MOVL $const_exitKick, CX
-	JMP redirect
-
 fault:
-	CMPL const_siCode(SI), $0
-	JLE pass // sent by a process: none of ours
-	IN_RANGE(·leaveStart(SB), ·leaveEnd(SB), inLeave)
-	IN_RANGE(·leaveFullStart(SB), ·leaveFullEnd(SB), inLeave)
+	MOVL const_ucTRAPNO(DX), R9
+	CMPL DI, $const_sysSignal
+	JNE vector
+	// The frame's trap number, error code and CR2 are those of an earlier fault.
+	MOVL $const_vectorSyscall, R9
+	MOVL $0, const_ucERR(DX)
+vector:
+	IN_RANGE(·leaveStart(SB), ·leaveEnd(SB), stepping)
+	IN_RANGE(·leaveFullStart(SB), ·leaveFullEnd(SB), stepping)
+	IN_RANGE(·gateOutStart(SB), ·gateOutEnd(SB), stepping)
+	XORL AX, AX
+	CMPL R9, $const_vectorPageFault
+	JNE address
 	MOVQ const_ucCR2(DX), AX
+address:
 	MOVQ AX, const_ctxFaultAddr(R11)
-	MOVL const_ucTRAPNO(DX), AX
-	MOVL AX, const_ctxFaultVec(R11)
+	MOVL R9, const_ctxFaultVec(R11)
 	MOVL const_ucERR(DX), AX
 	MOVL AX, const_ctxFaultCode(R11)
 	MOVL DI, const_ctxFaultSig(R11)
@@ -77,46 +104,30 @@ fault:
 	IN_RANGE(·enterStart(SB), ·enterEnd(SB), redirect)
 	JMP save
 
-inLeave:
-	// A guest that set the trap flag and left: the flag is in the context, and cleared here.
-	CMPL const_ucTRAPNO(DX), $1
-	JNE pass
+stepping:
+	// A guest that set the trap flag and left: it is not to be stepped through the way out.
+	CMPL R9, $const_vectorDebug
+	JNE passInGuest
 	ANDQ $~0x100, const_ucEFLAGS(DX)
 	RET
 
 save:
-	MOVQ const_ucRAX(DX), AX
-	MOVQ AX, GPR(0)(R11)
-	MOVQ const_ucRCX(DX), AX
-	MOVQ AX, GPR(1)(R11)
-	MOVQ const_ucRDX(DX), AX
-	MOVQ AX, GPR(2)(R11)
-	MOVQ const_ucRBX(DX), AX
-	MOVQ AX, GPR(3)(R11)
-	MOVQ const_ucRSP(DX), AX
-	MOVQ AX, GPR(4)(R11)
-	MOVQ const_ucRBP(DX), AX
-	MOVQ AX, GPR(5)(R11)
-	MOVQ const_ucRSI(DX), AX
-	MOVQ AX, GPR(6)(R11)
-	MOVQ const_ucRDI(DX), AX
-	MOVQ AX, GPR(7)(R11)
-	MOVQ const_ucR8(DX), AX
-	MOVQ AX, GPR(8)(R11)
-	MOVQ const_ucR9(DX), AX
-	MOVQ AX, GPR(9)(R11)
-	MOVQ const_ucR10(DX), AX
-	MOVQ AX, GPR(10)(R11)
-	MOVQ const_ucR11(DX), AX
-	MOVQ AX, GPR(11)(R11)
-	MOVQ const_ucR12(DX), AX
-	MOVQ AX, GPR(12)(R11)
-	MOVQ const_ucR13(DX), AX
-	MOVQ AX, GPR(13)(R11)
-	MOVQ const_ucR14(DX), AX
-	MOVQ AX, GPR(14)(R11)
-	MOVQ const_ucR15(DX), AX
-	MOVQ AX, GPR(15)(R11)
+	COPY_GPR(const_ucRAX, 0)
+	COPY_GPR(const_ucRCX, 1)
+	COPY_GPR(const_ucRDX, 2)
+	COPY_GPR(const_ucRBX, 3)
+	COPY_GPR(const_ucRSP, 4)
+	COPY_GPR(const_ucRBP, 5)
+	COPY_GPR(const_ucRSI, 6)
+	COPY_GPR(const_ucRDI, 7)
+	COPY_GPR(const_ucR8, 8)
+	COPY_GPR(const_ucR9, 9)
+	COPY_GPR(const_ucR10, 10)
+	COPY_GPR(const_ucR11, 11)
+	COPY_GPR(const_ucR12, 12)
+	COPY_GPR(const_ucR13, 13)
+	COPY_GPR(const_ucR14, 14)
+	COPY_GPR(const_ucR15, 15)
 	MOVQ R8, const_ctxRIP(R11)
 	MOVQ const_ucEFLAGS(DX), AX
 	MOVQ AX, const_ctxRFLAGS(R11)
@@ -135,7 +146,6 @@ save:
 sized:
 	LEAQ const_ctxXSave(R11), DI
 	SHRQ $3, CX
-	CLD
 	REP; MOVSQ
 	MOVQ R9, CX
 
@@ -148,14 +158,38 @@ redirect:
 	LEAQ ·leaveFull(SB), AX
 	MOVQ AX, const_ucRIP(DX)
 	MOVQ $0x202, const_ucEFLAGS(DX)
+	// SYSENTER and far jumps leave a guest in 32-bit mode, in which leaveFull cannot run.
+	MOVW $0x33, const_ucCS(DX)
+	MOVW $0x2B, const_ucSS(DX)
 ignore:
+	RET
+
+passInGuest:
+	SUBQ $24, SP // keeps the alignment that a handler finds
+	MOVQ R10, 0(SP)
+	MOVBLZX const_ownerSelector(R10), AX
+	MOVQ AX, 8(SP)
+	MOVB $0, const_ownerSelector(R10)
+	LEAQ ·previous(SB), AX
+	MOVLQZX DI, CX
+	MOVQ (AX)(CX*8), AX
+	CALL AX
+	MOVQ 0(SP), R10
+	MOVQ 8(SP), AX
+	MOVB AX, const_ownerSelector(R10)
+	ADDQ $24, SP
 	RET
 
 notInGuest:
 	CMPL DI, $const_kickSignal
 	JEQ ignore
-pass:
 	LEAQ ·previous(SB), AX
 	MOVLQZX DI, CX
 	MOVQ (AX)(CX*8), AX
 	JMP AX
+
+// signalReturn is what a handler returns to: rt_sigreturn, called from Go's text.
+TEXT ·signalReturn(SB), NOSPLIT|NOFRAME, $0-0
+	MOVQ $15, AX
+	SYSCALL
+	UNDEF

@@ -18,8 +18,9 @@ import (
 // absent is what a golden file has for what the headers lack.
 const absent = "-"
 
-const header = `# Made by "go run ./gen %s" from the headers of mingw-w64 with clang, for x86_64-pc-windows-msvc.
-# Do not edit: what is wrong in the headers goes into %s.
+const header = `# Made by "go run ./gen %s" from the headers of mingw-w64, with clang for
+# x86_64-pc-windows-msvc. Do not edit: what is wrong in the headers goes into
+# %s.
 `
 
 // makeLayouts gives the golden file of layouts: a line of size and alignment for each, then a line

@@ -38,7 +38,8 @@ var subjects = []subject{
 
 func main() {
 	check := flag.Bool("check", false, "write nothing; exit 1 if a file would change")
-	include := flag.String("include", "/usr/x86_64-w64-mingw32/include", "mingw-w64's `folder` of headers")
+	include := flag.String("include", "/usr/x86_64-w64-mingw32/include",
+		"mingw-w64's `folder` of headers")
 	flag.Parse()
 
 	wanted := map[string]bool{}

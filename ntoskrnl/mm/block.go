@@ -3,6 +3,8 @@
 package mm
 
 import (
+	"sync/atomic"
+
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 )
@@ -59,8 +61,10 @@ type block struct {
 	use   use
 	kind  kind
 
-	// Of all but small blocks, under ram.mu.
-	live bool
+	// live says that the pages are in use.
+	live atomic.Bool
+
+	// Of all but small blocks; fixed.
 	tag  Tag
 	size uintptr // in bytes, as asked for
 
@@ -69,7 +73,6 @@ type block struct {
 	objects    []object
 	free       [2]uint64 // a bit for each object that is neither live nor waiting for reuse
 	taken      uint16    // objects that are live or waiting for reuse
-	dead       bool      // the page was given back
 	prev, next *block    // in cache.partial
 	listed     bool
 }

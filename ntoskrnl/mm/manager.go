@@ -59,6 +59,7 @@ type Manager struct {
 	changed map[nt.Addr][]oldProt // by MDL: what to restore when it is unmapped
 
 	device deviceMemory
+	closed atomic.Bool
 }
 
 // New makes the memory of a kernel in space.
@@ -99,7 +100,11 @@ func New(space *guest.Space, config Config) (*Manager, error) {
 }
 
 // Close frees everything that the manager ever allocated, windows included, whoever still uses it.
+// A second Close does nothing.
 func (m *Manager) Close() error {
+	if m.closed.Swap(true) {
+		return nil
+	}
 	var errs []error
 	m.mapMu.Lock()
 	for at, p := range m.maps {
@@ -107,7 +112,8 @@ func (m *Manager) Close() error {
 		delete(m.maps, at)
 	}
 	m.mapMu.Unlock()
-	for _, w := range m.windows.Load().byUser {
+	// Every window that is not quite gone still has its system alias.
+	for _, w := range m.windows.Load().bySys {
 		errs = append(errs, w.destroy())
 	}
 	m.windows.Store(&windowTable{})

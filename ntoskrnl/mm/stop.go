@@ -50,18 +50,29 @@ func describeStop(code nt.BugCheck, p [4]uint64, what string) string {
 
 // The kinds of BAD_POOL_CALLER (Bug Check 0xC2, parameter 1) that the pool reports.
 const (
-	poolAlreadyFreed    = 0x07 // reserved, header contents, address
-	poolAllocIRQL       = 0x08 // IRQL, pool type, size
-	poolFreeIRQL        = 0x09 // IRQL, pool type, address
-	poolWrongTag        = 0x0A // address, allocator's tag, tag of the attempted free
-	poolUserAddress     = 0x40 // address, start of system address space, 0
-	poolNeverAllocated  = 0x43 // address, 0, 0
-	poolInvalidAddress  = 0x46 // address, 0, 0
-	poolNotContiguous   = 0x60 // address, 0, 0
-	poolMustSucceed     = 0x9A // pool type, size, tag
-	poolZeroTag         = 0x9B // pool type, size, caller
-	poolTagBIG          = 0x9C // pool type, size, caller
-	poolHeaderCorrupted = 0x20 // BAD_POOL_HEADER: entry, next entry, reserved
+	poolAlreadyFreed   = 0x07 // reserved, header contents, address
+	poolAllocIRQL      = 0x08 // IRQL, pool type, size
+	poolFreeIRQL       = 0x09 // IRQL, pool type, address
+	poolWrongTag       = 0x0A // address, allocator's tag, tag of the attempted free
+	poolUserAddress    = 0x40 // address, start of system address space, 0
+	poolNeverAllocated = 0x43 // address, 0, 0
+	poolInvalidAddress = 0x46 // address, 0, 0
+	poolNotContiguous  = 0x60 // address, 0, 0
+	poolMustSucceed    = 0x9A // pool type, size, tag
+	poolZeroTag        = 0x9B // pool type, size, caller
+	poolTagBIG         = 0x9C // pool type, size, caller
+)
+
+// poolHeaderCorrupted is the kind of BAD_POOL_HEADER (Bug Check 0x19, parameter 1) for a block that
+// was written past its end: entry, next entry, reserved.
+const poolHeaderCorrupted = 0x20
+
+// The kinds of DRIVER_VERIFIER_DETECTED_VIOLATION (Bug Check 0xC4, parameter 1) that MDL routines
+// report: MDL, its flags, and the flags that are wrong or missing.
+const (
+	verifierLockFlags   = 0xB0 // MmProbeAndLockPages of an MDL that needs no lock
+	verifierMapFlags    = 0xB3 // MmMapLockedPages of an MDL that is not locked
+	verifierUnlockFlags = 0xB4 // MmUnlockPages of a partial MDL
 )
 
 // badCaller makes a BAD_POOL_CALLER about the address a.

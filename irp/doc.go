@@ -1,0 +1,16 @@
+// Package irp has I/O request packets: how they are built from a client's request, how they go down
+// a device stack, and how they are completed and cancelled.
+//
+// An IRP is guest memory, in the layout that drivers' inlined macros rely on. A [Request] is the
+// client's side of one: its data, and the result once the IRP is completed. [Manager.Start] makes
+// the IRP of a request, with buffers as the device's flags or the IOCTL's method ask, and calls the
+// driver; [Manager.Complete] is IofCompleteRequest. A request is done when its IRP is completed and
+// the first driver's dispatch routine has returned.
+//
+// IRPs are taken from slabs, so that the Go side of one is found from its address by arithmetic. What
+// Go needs to finish an IRP is kept in Go; fields that a driver may have scribbled on are checked
+// before they are used.
+//
+// The package may import nt, guest, devobj and ntoskrnl/ke, /mm and /ob. Lock order: Open.mu, then
+// Manager.mu. Neither is held while guest code runs; the cancel spin lock may be.
+package irp

@@ -96,17 +96,6 @@ func (f *File) waitFor(ctx context.Context, ready func() bool) error {
 	return nil
 }
 
-// end gives c back.
-func (f *File) end(c *call) {
-	f.mu.Lock()
-	c.active, c.out = false, nil
-	f.inFlight--
-	f.bytes -= c.charge
-	f.free = append(f.free, c)
-	f.leave()
-	f.mu.Unlock()
-}
-
 // leave ends a use of the socket and of the shared buffer. f.mu is held.
 func (f *File) leave() {
 	f.users--
@@ -115,20 +104,27 @@ func (f *File) leave() {
 	}
 }
 
-// perform sends c.msg and waits for the reply, whose error is c.err. When ctx ends it has the host
-// cancel the request, and goes on waiting for its completion.
-func (f *File) perform(ctx context.Context, c *call) {
+// ended is what became of a call.
+type ended struct {
+	reply wire.ReplyHeader
+	fd    int    // of a buffer reply, or -1
+	size  uint64 // of a buffer reply
+	err   error  // there is no reply
+}
+
+// perform sends c.msg, waits for the reply, and gives c back. When ctx ends it has the host cancel
+// the request, and goes on waiting for its completion.
+func (f *File) perform(ctx context.Context, c *call) ended {
 	if !f.send(c.msg) {
 		f.sendSlowly(ctx, c)
 	}
 	if ctx.Done() == nil {
-		f.wait(c)
-		return
+		return f.wait(c)
 	}
 	id := c.id
 	stop := context.AfterFunc(ctx, func() { f.cancel(id) })
-	f.wait(c)
-	stop()
+	defer stop()
+	return f.wait(c)
 }
 
 // send says false when the socket is full. That the host is gone is left to the receiver, who may
@@ -191,8 +187,8 @@ func (f *File) find(id uint64) *call {
 	return nil
 }
 
-// wait waits until c is done.
-func (f *File) wait(c *call) {
+// wait waits until c is done, and gives c back.
+func (f *File) wait(c *call) ended {
 	f.mu.Lock()
 	for !c.done {
 		switch {
@@ -202,7 +198,6 @@ func (f *File) wait(c *call) {
 			f.receiving = true
 			f.mu.Unlock()
 			f.receive(c)
-			f.mu.Lock()
 		default:
 			c.waiting = true
 			f.waiters = append(f.waiters, c)
@@ -211,7 +206,14 @@ func (f *File) wait(c *call) {
 			f.mu.Lock()
 		}
 	}
+	e := ended{reply: c.reply, fd: c.fd, size: c.size, err: c.err}
+	c.active, c.out = false, nil
+	f.inFlight--
+	f.bytes -= c.charge
+	f.free = append(f.free, c)
+	f.leave()
 	f.mu.Unlock()
+	return e
 }
 
 // rouse wakes a waiting call, which is at i in f.waiters. f.mu is held.
@@ -233,7 +235,7 @@ func (f *File) stopReceiving() {
 	}
 }
 
-// receive receives for all until mine is done or the host is gone.
+// receive receives for all until mine is done or the host is gone. It returns with f.mu held.
 func (f *File) receive(mine *call) {
 	if f.buf == nil {
 		f.buf = make([]byte, wire.ReplySize+max(f.maxInline, 8<<10))
@@ -275,7 +277,6 @@ func (f *File) receive(mine *call) {
 		}
 		if mine.done || f.err != nil {
 			f.stopReceiving()
-			f.mu.Unlock()
 			return
 		}
 		f.mu.Unlock()
@@ -342,7 +343,7 @@ func (f *File) goodbye(m []byte) error {
 	return &HostGoneError{Name: f.name, PID: f.pid, Status: notSuccess(status), Text: text}
 }
 
-// lost fails the File because nothing can be received any more.
+// lost fails the File because nothing can be received any more. It returns with f.mu held.
 func (f *File) lost(e syscall.Errno) {
 	gone := &HostGoneError{Name: f.name, PID: f.pid, Status: nt.STATUS_DRIVER_PROCESS_TERMINATED}
 	if e != 0 && e != syscall.ECONNRESET {
@@ -357,7 +358,6 @@ func (f *File) lost(e syscall.Errno) {
 		}
 	}
 	f.mu.Lock()
-	defer f.mu.Unlock()
 	f.fail(err)
 	f.stopReceiving()
 }

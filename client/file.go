@@ -186,17 +186,14 @@ func (f *File) exchange(ctx context.Context, r *Request, inAt, outAt extent) (Re
 		}
 		c.out = r.Out
 	}
-	f.perform(ctx, c)
-	res := Result{
-		Status: c.reply.Status, IOStatus: c.reply.IOStatus,
-		Information: c.reply.Information, N: int(c.reply.OutLen),
+	e := f.perform(ctx, c)
+	if e.err != nil {
+		return Result{}, e.err
 	}
-	err = c.err
-	f.end(c)
-	if err != nil {
-		return Result{}, err
-	}
-	return res, nil
+	return Result{
+		Status: e.reply.Status, IOStatus: e.reply.IOStatus,
+		Information: e.reply.Information, N: int(e.reply.OutLen),
+	}, nil
 }
 
 // outcome turns a Result into the error that a caller gets.
@@ -342,7 +339,6 @@ func (f *File) Close() error {
 		c.msg = append(c.msg[:0], make([]byte, wire.HeaderSize)...)
 		wire.PutHeader(c.msg, wire.MsgClose, c.id)
 		f.perform(context.Background(), c)
-		f.end(c)
 	}
 	f.mu.Lock()
 	if f.err == nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"syscall"
 
 	"github.com/drvhost/drvhost/driverhost/wire"
 	"github.com/drvhost/drvhost/nt"
@@ -158,18 +159,19 @@ func (f *File) fetchBuffer(ctx context.Context) ([]byte, error) {
 			return nil, err
 		}
 		c.msg = wire.AppendBuffer(c.msg[:0], c.id, f.maxBuffer)
-		f.perform(context.WithoutCancel(ctx), c)
-		fd, size, status, err := c.fd, c.size, c.reply.Status, c.err
-		f.end(c)
+		e := f.perform(context.WithoutCancel(ctx), c)
 		switch {
-		case err != nil:
-			return nil, err
-		case !status.Success():
-			return nil, fmt.Errorf("%w: %w", errNoBuffer, status)
-		case fd < 0:
+		case e.err != nil:
+			return nil, e.err
+		case !e.reply.Status.Success():
+			if e.fd >= 0 {
+				_ = syscall.Close(e.fd)
+			}
+			return nil, fmt.Errorf("%w: %w", errNoBuffer, e.reply.Status)
+		case e.fd < 0:
 			continue
 		}
-		mem, err := wire.MapBuffer(fd, min(size, f.maxBuffer))
+		mem, err := wire.MapBuffer(e.fd, min(e.size, f.maxBuffer))
 		if err != nil {
 			return nil, err
 		}

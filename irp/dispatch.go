@@ -67,7 +67,7 @@ func (m *Manager) Start(t *ke.Thread, r *Request) {
 			r.packet = nil
 		}
 		r.Status, r.IOStatus = status, status
-		r.state.Store(stateReturned | stateCompleted)
+		r.state.Store(stateDone)
 		r.finish()
 		return
 	}

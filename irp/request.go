@@ -86,10 +86,12 @@ type Request struct {
 	linked bool
 }
 
-// The two halves of a request's end.
+// The two halves of a request's end, and the end without them.
 const (
 	stateReturned  = 1 // the dispatch routine has returned
 	stateCompleted = 2 // the IRP is completed
+	stateAbandoned = 4 // the kernel has ended
+	stateDone      = stateReturned | stateCompleted
 )
 
 func (o *Open) link(r *Request) {
@@ -134,8 +136,33 @@ func (o *Open) Pending() (n int) {
 
 // half records one half of a request's end, and finishes it with the second.
 func (r *Request) half(bit uint32) {
-	if r.state.Or(bit)|bit == stateReturned|stateCompleted {
+	if r.state.Or(bit)|bit == stateDone {
 		r.finish()
+	}
+}
+
+// Abandon ends a request whose kernel has ended, with the given status, unless it is done.
+func (r *Request) Abandon(status nt.Status) {
+	old := r.state.Or(stateAbandoned)
+	if old&stateAbandoned == 0 && old&stateDone != stateDone {
+		r.Status, r.IOStatus, r.Information, r.Written = status, status, 0, 0
+		r.finish()
+	}
+}
+
+// AbandonAll ends every request in flight on the file.
+func (o *Open) AbandonAll(status nt.Status) {
+	for {
+		o.mu.Lock()
+		r := o.pending
+		for r != nil && r.state.Load()&stateAbandoned != 0 {
+			r = r.next
+		}
+		o.mu.Unlock()
+		if r == nil {
+			return
+		}
+		r.Abandon(status)
 	}
 }
 

@@ -124,3 +124,24 @@ const (
 	OBJ_DONT_REPARSE                  uint32 = 0x00001000
 	OBJ_VALID_ATTRIBUTES              uint32 = 0x00001FF2
 )
+
+// FileGenericMapping is what the generic rights mean for files and devices: the mapping of the type
+// IoFileObjectType.
+var FileGenericMapping = GenericMapping{
+	GenericRead: FILE_GENERIC_READ, GenericWrite: FILE_GENERIC_WRITE,
+	GenericExecute: FILE_GENERIC_EXECUTE, GenericAll: FILE_ALL_ACCESS,
+}
+
+// MapGenericAccess replaces the generic rights of an ACCESS_MASK by the specific ones that m gives for
+// them: RtlMapGenericMask.
+func MapGenericAccess(mask uint32, m GenericMapping) uint32 {
+	for _, g := range [...]struct{ generic, specific uint32 }{
+		{GENERIC_READ, m.GenericRead}, {GENERIC_WRITE, m.GenericWrite},
+		{GENERIC_EXECUTE, m.GenericExecute}, {GENERIC_ALL, m.GenericAll},
+	} {
+		if mask&g.generic != 0 {
+			mask = mask&^g.generic | g.specific
+		}
+	}
+	return mask
+}

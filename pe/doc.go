@@ -10,8 +10,9 @@
 // saferwall/pe reads the DOS header, the NT headers and the section table. The tables that loading
 // depends on (imports, exports, base relocations, .pdata, load config) are read here, straight from
 // the file's bytes: saferwall/pe logs their errors instead of returning them, cuts long tables
-// short silently, guesses at broken ones, and takes milliseconds where a load has microseconds. Its
-// debug, resource and security directories are never touched.
+// short silently, guesses at broken ones, and takes 5.5 ms for acpi.sys (0.3 ms for a driver of
+// 27 KB) where this takes 0.12 (0.02). Its debug, resource and security directories are never
+// touched.
 //
 // Nothing in a file is believed: Parse checks every table that a later step follows, and later
 // steps use what Parse read, never what guest memory says now.

@@ -374,9 +374,11 @@ func (c *Conn) take() *Request {
 func (c *Conn) settle(r *Request) {
 	c.mu.Lock()
 	late := c.expose(r)
+	if r.refs.Add(-1) == 0 {
+		c.recycle(r)
+	}
 	c.mu.Unlock()
 	c.cancelLate(r, late)
-	c.drop(r)
 }
 
 // expose makes r visible to cancels, which says that one came too early. c.mu is held.
@@ -511,13 +513,18 @@ func (c *Conn) completed(r *Request) {
 
 // drop gives up one hold on r; the last one makes it free.
 func (c *Conn) drop(r *Request) {
-	if r.refs.Add(-1) != 0 {
-		return
+	if r.refs.Add(-1) == 0 {
+		c.mu.Lock()
+		c.recycle(r)
+		c.mu.Unlock()
 	}
-	r.In, r.OutData, r.Data, r.out = nil, nil, nil, nil
+}
+
+// recycle makes r free. c.mu is held.
+func (c *Conn) recycle(r *Request) {
+	r.In, r.OutData, r.out = nil, nil, nil
 	r.table, r.complete, r.started, r.visible, r.cancelled = false, false, false, false, false
 	r.stored = r.stored[:0]
-	c.mu.Lock()
 	c.live--
 	if len(c.free) >= maxFreeLarge && cap(r.reply)+cap(r.stored) > largeRequest {
 		r.reply, r.stored = nil, nil
@@ -528,7 +535,6 @@ func (c *Conn) drop(r *Request) {
 	if c.closing && c.live == 0 {
 		c.changed.Broadcast()
 	}
-	c.mu.Unlock()
 }
 
 // send sends a message, now or by the queue.

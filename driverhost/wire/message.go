@@ -361,7 +361,7 @@ func (r *ReplyHeader) Parse(m []byte) error {
 
 // Final is the status that a caller who waited sees: the dispatch routine's, or IoStatus.Status
 // when that was STATUS_PENDING.
-func (r *ReplyHeader) Final() nt.Status {
+func (r ReplyHeader) Final() nt.Status {
 	if r.Status == nt.STATUS_PENDING {
 		return r.IOStatus
 	}

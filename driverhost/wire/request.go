@@ -86,8 +86,9 @@ type Request struct {
 	OutData []byte
 	OutLen  int // bytes of output that the client has room for
 
-	// Data is the File's own, nil at first. The File sees in Cancel what it stored in Start before
-	// it called Blocking or returned.
+	// Data is the File's own, nil at first; it stays when the Request is used again, which only a
+	// request on the same File does. The File sees in Cancel what it stored in Start before it
+	// called Blocking or returned.
 	Data any
 
 	conn      *Conn

@@ -121,12 +121,12 @@ func TestFaultsAreNamed(t *testing.T) {
 			68 02 02 04 00  push 0x40202
 			9D              popfq
 			8B 44 24 01     mov eax, [rsp+1]`},
-		{name: "unmasked SSE divide by zero", vector: engine.VectorSIMD, rip: 19, code: `
-			68 80 1D 00 00     push 0x1d80
-			0F AE 14 24        ldmxcsr [rsp]
-			31 C0              xor eax, eax
-			F3 0F 2A C0        cvtsi2ss xmm0, eax
-			F3 0F 5E C0        divss xmm0, xmm0   ; 0/0: invalid, not masked
+		{name: "unmasked SSE 0/0", vector: engine.VectorSIMD, rip: 15, code: `
+			68 00 1F 00 00  push 0x1f00
+			0F AE 14 24     ldmxcsr [rsp]
+			31 C0           xor eax, eax
+			F3 0F 2A C0     cvtsi2ss xmm0, eax
+			F3 0F 5E C0     divss xmm0, xmm0
 		`},
 		{name: "unmasked x87 divide by zero", vector: engine.VectorX87, rip: 14, code: `
 			68 7B 02 00 00  push 0x27b
@@ -389,7 +389,9 @@ func TestSteppingThroughAGuest(t *testing.T) {
 
 func TestFaultIsResumedOnceItsCauseIsGone(t *testing.T) {
 	cpu := newCPU(t)
-	page := mapMemory(t, 0x1000, unix.PROT_READ)
+	page := mapMemory(t, 0x1000, unix.PROT_READ|unix.PROT_WRITE)
+	page[0] = 1
+	require.NoError(t, unix.Mprotect(page, unix.PROT_READ))
 	g := newCode(t, cpu, listing(`
 		48 C7 01 2A 00 00 00  mov qword [rcx], 42
 		48 8B 01              mov rax, [rcx]

@@ -24,7 +24,8 @@
 // It stands before every handler of the process, and so may run in the middle of guest code on
 // Go's behalf (profiling, preemption, SIGTERM). Three things are made right for Go then:
 //   - AC and NT are cleared. Linux clears DF, RF and TF only, and with AC set any unaligned access
-//     of Go's handler is a fault.
+//     of Go's handler is a fault. On the way back NT and ID are set again, which Linux does not take
+//     from the frame.
 //   - Raw system calls are allowed meanwhile: the vDSO, which is not Go's text, makes one when the
 //     clock source needs it.
 //   - The return goes through Go's text, which matters in a program with cgo: see swapHandlers.
@@ -65,10 +66,10 @@ found:
 
 kick:
 	CMPL const_ctxKick(R11), $0
-	JEQ ignore // meant for a context that has left this thread
-	IN_RANGE(·gateOutStart(SB), ·gateOutEnd(SB), ignore)
-	IN_RANGE(·leaveStart(SB), ·leaveEnd(SB), ignore)
-	IN_RANGE(·leaveFullStart(SB), ·leaveFullEnd(SB), ignore)
+	JEQ return // meant for a context that has left this thread
+	IN_RANGE(·gateOutStart(SB), ·gateOutEnd(SB), return)
+	IN_RANGE(·leaveStart(SB), ·leaveEnd(SB), return)
+	IN_RANGE(·leaveFullStart(SB), ·leaveFullEnd(SB), return)
 	MOVL $const_exitKick, CX
 	IN_RANGE(·gateInStart(SB), ·gateInEnd(SB), redirect)
 	IN_RANGE(·enterStart(SB), ·enterEnd(SB), redirect)
@@ -109,7 +110,7 @@ stepping:
 	CMPL R9, $const_vectorDebug
 	JNE passInGuest
 	ANDQ $~0x100, const_ucEFLAGS(DX)
-	RET
+	JMP return
 
 save:
 	COPY_GPR(const_ucRAX, 0)
@@ -161,14 +162,21 @@ redirect:
 	// SYSENTER and far jumps leave a guest in 32-bit mode, in which leaveFull cannot run.
 	MOVW $0x33, const_ucCS(DX)
 	MOVW $0x2B, const_ucSS(DX)
-ignore:
+return:
+	MOVQ const_ucEFLAGS(DX), AX
+	ANDL $0x204000, AX
+	ORL $0x202, AX
+	PUSHQ AX
+	POPFQ
 	RET
 
 passInGuest:
-	SUBQ $24, SP // keeps the alignment that a handler finds
+	// Linux calls a handler with RSP 8 below a multiple of 16, as here.
+	SUBQ $24, SP
 	MOVQ R10, 0(SP)
 	MOVBLZX const_ownerSelector(R10), AX
 	MOVQ AX, 8(SP)
+	MOVQ DX, 16(SP)
 	MOVB $0, const_ownerSelector(R10)
 	LEAQ ·previous(SB), AX
 	MOVLQZX DI, CX
@@ -177,12 +185,13 @@ passInGuest:
 	MOVQ 0(SP), R10
 	MOVQ 8(SP), AX
 	MOVB AX, const_ownerSelector(R10)
+	MOVQ 16(SP), DX
 	ADDQ $24, SP
-	RET
+	JMP return
 
 notInGuest:
 	CMPL DI, $const_kickSignal
-	JEQ ignore
+	JEQ return
 	LEAQ ·previous(SB), AX
 	MOVLQZX DI, CX
 	MOVQ (AX)(CX*8), AX

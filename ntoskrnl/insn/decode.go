@@ -76,8 +76,8 @@ type address struct {
 }
 
 const (
-	noRegister = -1
-	rip        = 16
+	noRegister  = -1
+	ripRelative = 16
 )
 
 // repetition is the repeat prefix of a string instruction.
@@ -178,7 +178,7 @@ const (
 	stringOut
 )
 
-var strings = map[x86asm.Op]struct {
+var stringForms = map[x86asm.Op]struct {
 	op    stringOp
 	width uint8
 }{
@@ -197,7 +197,7 @@ var strings = map[x86asm.Op]struct {
 // classifyString is for the string instructions. With 32-bit addresses, or a segment that has a
 // base, they are not done.
 func (in *inst) classifyString(x *x86asm.Inst) bool {
-	s, ok := strings[x.Op]
+	s, ok := stringForms[x.Op]
 	if !ok || x.AddrSize != 64 {
 		return false
 	}
@@ -263,13 +263,18 @@ func (in *inst) sound(k kind) bool {
 	default:
 		return false
 	}
+	reg := in.reg.width
 	switch k {
+	case kindMove, kindMoveSigned:
+		return reg >= in.width
+	case kindMoveSwapped, kindMoveIf, kindCount:
+		return reg == in.width
 	case kindArith, kindBit:
-		return in.hasImm != (in.reg.width != 0)
+		return in.hasImm && reg == 0 || !in.hasImm && reg == in.width
+	case kindMultiply:
+		return reg == in.width || reg == 0 && !in.hasImm
 	case kindPush, kindWide:
-		return in.reg.width == 0 && !in.hasImm
-	case kindMultiply, kindMove, kindMoveSigned, kindMoveSwapped, kindMoveIf, kindCount:
-		return in.reg.width >= in.width
+		return reg == 0 && !in.hasImm
 	}
 	return true
 }
@@ -304,7 +309,7 @@ func (a *address) from(x *x86asm.Inst, m x86asm.Mem) bool {
 func addressRegister(r x86asm.Reg) int8 {
 	switch {
 	case r == x86asm.RIP, r == x86asm.EIP:
-		return rip
+		return ripRelative
 	case r == 0:
 		return noRegister
 	}

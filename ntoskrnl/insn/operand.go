@@ -33,7 +33,7 @@ func (e *emulation) address() uint64 {
 	v := a.disp
 	switch a.base {
 	case noRegister:
-	case rip:
+	case ripRelative:
 		v += e.c.RIP
 	default:
 		v += e.c.GPR[a.base&15]

@@ -152,23 +152,23 @@ func checkRequest(t nt.PoolType, size uintptr, tag Tag) error {
 
 // allocate gives a block of any kind.
 func (m *Manager) allocate(k kind, aligned, zero bool, size uintptr, tag Tag) (nt.Addr, error) {
-	var a nt.Addr
-	var err error
-	if size <= maxSmall {
-		a, err = m.allocateSmall(k, aligned, size, tag)
-	} else {
-		a, err = m.allocateLarge(k, useLarge, size, tag, zero)
-		zero = false
-	}
-	if err != nil {
-		return 0, err
-	}
-	if zero {
-		if err := guest.Fill(a, 0, size); err != nil {
-			return 0, err
+	if size > maxSmall {
+		a, err := m.allocateLarge(k, useLarge, size, tag, zero)
+		if err != nil && m.ram.fits(k, size) {
+			m.drainAll()
+			a, err = m.allocateLarge(k, useLarge, size, tag, zero)
 		}
+		return a, err
 	}
-	return a, nil
+	a, err := m.allocateSmall(k, aligned, size, tag)
+	if err == nt.STATUS_INSUFFICIENT_RESOURCES {
+		m.drainAll()
+		a, err = m.allocateSmall(k, aligned, size, tag)
+	}
+	if err == nil && zero {
+		err = guest.Fill(a, 0, size)
+	}
+	return a, err
 }
 
 // raise turns a failed allocation into one that the driver sees as an exception.

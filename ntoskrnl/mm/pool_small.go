@@ -46,7 +46,7 @@ type class struct {
 	size  uint32 // bytes from one block to the next
 	count uint32 // blocks in a page
 	first uint32 // offset of the first block
-	recip uint32 // offset * recip >> 20 is the index of the block, as a test shows
+	recip uint64 // offset * recip >> 32 is the index of the block, as a test shows
 }
 
 // sizes are the classes in bytes: as many sizes as fill a page well, multiples of 16.
@@ -72,7 +72,7 @@ var (
 func makeClasses(sizes []uint32, first uint32) (t [classes]class) {
 	for i, s := range sizes {
 		t[i] = class{size: s, count: (pageSize - first) / s, first: first,
-			recip: (1<<20 + s - 1) / s}
+			recip: (1<<32 + uint64(s) - 1) / uint64(s)}
 	}
 	return t
 }
@@ -103,8 +103,8 @@ type blockCache struct {
 
 // freedBlock is a block that waits for its reuse.
 type freedBlock struct {
-	b *block
-	i uint32
+	o *object
+	a nt.Addr
 }
 
 // cache gives the cache of a class in a shard.
@@ -140,39 +140,40 @@ func (m *Manager) allocateSmall(k kind, aligned bool, size uintptr, tag Tag) (nt
 		bc = m.cache(k, aligned, c, (shard+1)&(m.shards-1))
 		bc.mu.Lock()
 	}
-	b, i, ok := bc.next()
-	if !ok {
+	o, a := bc.next()
+	if o == nil {
 		bc.mu.Unlock()
 		return 0, nt.STATUS_INSUFFICIENT_RESOURCES
 	}
-	o := &b.objects[i]
 	was := *o
 	*o = object{tag: tag, size: uint16(size), state: objectLive}
 	bc.mu.Unlock()
 
-	a := bc.addr(b, i)
 	if was.state == objectFreed {
 		if bad := poisoned(a, uint32(was.size)); bad != 0 {
-			return 0, bc.writtenAfterFree(b, i, was, a, bad)
+			return 0, bc.writtenAfterFree(o, was, a, bad)
 		}
 	}
 	bc.setGuard(a, uint32(size))
 	return a, nil
 }
 
-// next finds a block for the next allocation. bc.mu is held, and released for a moment when a new
-// page is needed.
-func (bc *blockCache) next() (b *block, i uint32, ok bool) {
+// next finds a block for the next allocation; nil when there is no memory. bc.mu is held, and
+// released for a moment when a new page is needed.
+func (bc *blockCache) next() (*object, nt.Addr) {
 	if bc.n > keptFree {
 		f := &bc.queue[bc.head]
-		b, i = f.b, f.i
-		f.b = nil
 		bc.head = (bc.head + 1) % queueSize
 		bc.n--
-		return b, i, true
+		return f.o, f.a
 	}
-	b = bc.partial
-	if b == nil {
+	return bc.fresh()
+}
+
+// fresh finds a block that does not wait for its reuse, or where there is no memory for another
+// page the one that waits longest.
+func (bc *blockCache) fresh() (*object, nt.Addr) {
+	if bc.partial == nil {
 		bc.mu.Unlock()
 		page := bc.newPage()
 		bc.mu.Lock()
@@ -180,16 +181,24 @@ func (bc *blockCache) next() (b *block, i uint32, ok bool) {
 			bc.list(page)
 			bc.empty++
 		}
-		if b = bc.partial; b == nil {
-			return bc.oldest()
-		}
 	}
-	w := 0
+	b := bc.partial
+	if b == nil {
+		if bc.n == 0 {
+			return nil, 0
+		}
+		f := bc.queue[bc.head]
+		bc.head = (bc.head + 1) % queueSize
+		bc.n--
+		return f.o, f.a
+	}
+	w := uint32(0)
 	if b.free[0] == 0 {
 		w = 1
 	}
-	bit := uint32(bits.TrailingZeros64(b.free[w]))
-	b.free[w] &^= 1 << bit
+	i := uint32(bits.TrailingZeros64(b.free[w]))
+	b.free[w] &^= 1 << i
+	i += 64 * w
 	if b.taken == 0 {
 		bc.empty--
 	}
@@ -197,20 +206,7 @@ func (bc *blockCache) next() (b *block, i uint32, ok bool) {
 	if b.free[0]|b.free[1] == 0 {
 		bc.unlist(b)
 	}
-	return b, uint32(w)*64 + bit, true
-}
-
-// oldest gives the block that waits longest, when there is no memory for another page.
-func (bc *blockCache) oldest() (b *block, i uint32, ok bool) {
-	if bc.n == 0 {
-		return nil, 0, false
-	}
-	f := &bc.queue[bc.head]
-	b, i = f.b, f.i
-	f.b = nil
-	bc.head = (bc.head + 1) % queueSize
-	bc.n--
-	return b, i, true
+	return &b.objects[i], bc.addr(b, i)
 }
 
 // newPage makes a page of free blocks, or nil.
@@ -244,7 +240,7 @@ func (bc *blockCache) newPage() *block {
 func (bc *blockCache) free(b *block, a nt.Addr, tag Tag) error {
 	c := bc.class
 	off := uint32(a)&(pageSize-1) - c.first
-	i := uint32(uint64(off) * uint64(c.recip) >> 20)
+	i := uint32(uint64(off) * c.recip >> 32)
 	bc.mu.Lock()
 	if i >= c.count || i*c.size != off || !b.live.Load() {
 		err := bc.badFree(b, a)
@@ -268,9 +264,9 @@ func (bc *blockCache) free(b *block, a nt.Addr, tag Tag) error {
 		f := bc.queue[bc.head]
 		bc.head = (bc.head + 1) % queueSize
 		bc.n--
-		bc.release(f.b, f.i)
+		bc.release(f.a)
 	}
-	bc.queue[(bc.head+bc.n)%queueSize] = freedBlock{b, i}
+	bc.queue[(bc.head+bc.n)%queueSize] = freedBlock{o, a}
 	bc.n++
 	bc.mu.Unlock()
 	return nil
@@ -312,9 +308,11 @@ func (bc *blockCache) badFree(b *block, a nt.Addr) error {
 	return notBlock(a, start, o.tag, uintptr(o.size))
 }
 
-// release makes an object of the page b free for any use of its class, and gives pages back that
-// have no other. One such page is kept. bc.mu is held.
-func (bc *blockCache) release(b *block, i uint32) {
+// release makes the block at a free for any use of its class, and gives pages back that have no
+// other. One such page is kept. bc.mu is held.
+func (bc *blockCache) release(a nt.Addr) {
+	b := bc.m.ram.block(a)
+	i := (uint32(a)&(pageSize-1) - bc.class.first) / bc.class.size
 	if !b.listed {
 		bc.list(b)
 	}
@@ -327,11 +325,49 @@ func (bc *blockCache) release(b *block, i uint32) {
 		bc.empty++
 		return
 	}
+	bc.drop(b)
+}
+
+// drop gives the page b back, which has no object taken. bc.mu is held.
+func (bc *blockCache) drop(b *block) {
 	bc.unlist(b)
 	b.live.Store(false)
 	r := &bc.m.ram
 	r.shut(b.page, 1)
 	r.give(b.kind, b.page, 1, 0)
+}
+
+// drain ends the waiting of all freed blocks, so that pages without others go back.
+func (bc *blockCache) drain() {
+	bc.mu.Lock()
+	defer bc.mu.Unlock()
+	for bc.n > 0 {
+		f := bc.queue[bc.head]
+		bc.head = (bc.head + 1) % queueSize
+		bc.n--
+		bc.release(f.a)
+	}
+	for b := bc.partial; b != nil; {
+		next := b.next
+		if b.taken == 0 {
+			bc.empty--
+			bc.drop(b)
+		}
+		b = next
+	}
+}
+
+// drainAll drains all caches.
+func (m *Manager) drainAll() {
+	for g := range m.caches {
+		for c := range m.caches[g] {
+			for s := range m.caches[g][c] {
+				if bc := m.caches[g][c][s].Load(); bc != nil {
+					bc.drain()
+				}
+			}
+		}
+	}
 }
 
 // list puts b into the list of pages with free blocks. bc.mu is held.
@@ -435,9 +471,9 @@ func poisoned(a nt.Addr, size uint32) nt.Addr {
 
 // writtenAfterFree makes the error of a block that was changed between its free and its reuse. The
 // block is not used again.
-func (bc *blockCache) writtenAfterFree(b *block, i uint32, was object, a, bad nt.Addr) error {
+func (bc *blockCache) writtenAfterFree(o *object, was object, a, bad nt.Addr) error {
 	bc.mu.Lock()
-	b.objects[i] = was
+	*o = was
 	bc.mu.Unlock()
 	return &PoolError{
 		Code:   nt.DRIVER_CAUGHT_MODIFYING_FREED_POOL,

@@ -212,6 +212,9 @@ func (r *ram) release() {
 	r.free.give(q)
 }
 
+// fits says whether a kind's limit would allow size bytes if nothing else were allocated.
+func (r *ram) fits(k kind, size uintptr) bool { return size <= uintptr(r.limit[k])<<pageShift }
+
 // usage gives the bytes in use of a kind.
 func (r *ram) usage(k kind) uintptr {
 	r.mu.Lock()

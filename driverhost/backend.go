@@ -1,0 +1,106 @@
+package driverhost
+
+import (
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"github.com/drvhost/drvhost/devobj"
+	"github.com/drvhost/drvhost/driverhost/wire"
+	"github.com/drvhost/drvhost/irp"
+	"github.com/drvhost/drvhost/nt"
+)
+
+// backend serves the clients of a socket with a host's devices.
+type backend struct{ h *Host }
+
+// remoteFile is a session of a client in another process.
+type remoteFile struct {
+	*session
+	current atomic.Pointer[wire.Request] // that Start is at
+}
+
+// remoteCall carries a client's request to the driver and its result back. There is one for each
+// wire.Request, which is reused.
+type remoteCall struct {
+	irp.Request
+	wire *wire.Request
+}
+
+// Open does the client's CREATE.
+func (b backend) Open(req *wire.OpenRequest) (wire.File, wire.OpenResult, error) {
+	hello := req.Hello
+	f := &remoteFile{}
+	opening := true
+	blocking := func() {
+		if opening {
+			req.Blocking()
+		} else if r := f.current.Load(); r != nil {
+			r.Blocking()
+		}
+	}
+	s, status, information, err := b.h.openSession(int(req.Peer.PID), processName(req.Peer.PID),
+		hello.Name, irp.OpenInfo{
+			OpenInfo: devobj.OpenInfo{Access: nt.MapGenericAccess(hello.Access, nt.FileGenericMapping),
+				ShareAccess: uint16(hello.Share), Options: hello.Options},
+			Disposition: uint8(hello.Disposition), FileAttributes: uint16(hello.Attributes),
+		}, blocking)
+	opening = false
+	result := wire.OpenResult{Status: status, Information: information}
+	if s == nil {
+		return nil, result, err
+	}
+	s.t.Preempted = blocking
+	f.session = s
+	result.FileID = uint64(s.open.File.Object.Addr())
+	return f, result, nil
+}
+
+// processName gives the name of a process's program.
+func processName(pid int32) string {
+	comm, err := os.ReadFile("/proc/" + strconv.Itoa(int(pid)) + "/comm")
+	if err != nil {
+		return "client"
+	}
+	return strings.TrimSpace(string(comm))
+}
+
+// Start begins a request.
+func (f *remoteFile) Start(r *wire.Request) {
+	call, ok := r.Data.(*remoteCall)
+	if !ok {
+		call = &remoteCall{wire: r}
+		call.Client = call
+		r.Data = call
+	}
+	call.Major, call.Minor = r.Major, r.Minor
+	call.Code, call.Key = nt.IOCTL(r.Code), r.Key
+	call.In, call.OutData, call.OutLen = r.In, r.OutData, r.OutLen
+	call.Offset = irp.NoOffset
+	if r.HasOffset {
+		call.Offset = r.Offset
+	}
+	f.current.Store(r)
+	f.start(&call.Request)
+	f.current.Store(nil)
+}
+
+// Cancel cancels a request.
+func (f *remoteFile) Cancel(r *wire.Request) {
+	if call, ok := r.Data.(*remoteCall); ok {
+		f.cancel(&call.Request)
+	}
+}
+
+// Close ends the file.
+func (f *remoteFile) Close(reason wire.CloseReason) { f.close(reason == wire.CloseGone) }
+
+// Out gives the memory for the output.
+func (c *remoteCall) Out(*irp.Request) []byte { return c.wire.Out() }
+
+// Done sends the reply.
+func (c *remoteCall) Done(r *irp.Request) {
+	c.In, c.OutData = nil, nil
+	c.wire.Complete(r.Status, r.IOStatus, r.Information, r.Written)
+}

@@ -1,0 +1,261 @@
+package driverhost
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+
+	"github.com/drvhost/drvhost/devobj"
+	"github.com/drvhost/drvhost/irp"
+	"github.com/drvhost/drvhost/nt"
+)
+
+// OpenOptions is what CreateFile can be told. The zero value asks for reading and writing, and shares
+// both.
+type OpenOptions struct {
+	Access      uint32 // ACCESS_MASK; 0 is GENERIC_READ and GENERIC_WRITE
+	Disposition uint8  // 0 is FILE_OPEN
+	Options     uint32 // FILE_* create options
+	Attributes  uint16 // FILE_ATTRIBUTE_*
+}
+
+// File is an open device, of this process. Its methods may be called by several goroutines; to the
+// driver they are one thread, which dispatches one request at a time, while any number may pend.
+type File struct {
+	*session
+	name string
+
+	mu     sync.Mutex
+	free   []*localCall
+	closed bool
+	active sync.WaitGroup
+}
+
+// localCall is a request of this process.
+type localCall struct {
+	irp.Request
+	out  []byte
+	done chan struct{} // holds one
+}
+
+// Out gives the caller's own buffer.
+func (c *localCall) Out(*irp.Request) []byte { return c.out }
+
+// Done wakes the caller.
+func (c *localCall) Done(*irp.Request) { c.done <- struct{}{} }
+
+// Result is how a request ended: what the call returned, and what the driver completed the IRP with.
+type Result struct {
+	Status      nt.Status
+	IOStatus    nt.Status
+	Information uint64
+	Written     int // bytes of the output buffer that were filled
+}
+
+// Open opens a device by its Win32 name: `\\.\Echo`, `\\.\Echo\sub\path`, or without the prefix.
+func (h *Host) Open(name string, opts OpenOptions) (*File, error) {
+	if opts.Access == 0 {
+		opts.Access = nt.GENERIC_READ | nt.GENERIC_WRITE
+	}
+	if opts.Disposition == 0 {
+		opts.Disposition = uint8(nt.FILE_OPEN)
+	}
+	s, status, _, err := h.openSession(pid, "drvhost", trimPrefix(name), irp.OpenInfo{
+		OpenInfo: devobj.OpenInfo{Access: nt.MapGenericAccess(opts.Access, nt.FileGenericMapping),
+			ShareAccess: uint16(nt.FILE_SHARE_READ | nt.FILE_SHARE_WRITE),
+			Options:     opts.Options | nt.FILE_SYNCHRONOUS_IO_NONALERT},
+		Disposition: opts.Disposition, FileAttributes: opts.Attributes,
+	}, nil)
+	if err == nil && s == nil {
+		err = status
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", name, err)
+	}
+	return &File{session: s, name: name}, nil
+}
+
+func trimPrefix(name string) string {
+	for _, p := range []string{`\\.\`, `\\?\`, `\??\`, `\DosDevices\`} {
+		if rest, ok := strings.CutPrefix(name, p); ok {
+			return rest
+		}
+	}
+	return name
+}
+
+// take gives a call of the file's, or nil when the file is closed.
+func (f *File) take() *localCall {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.active.Add(1)
+	if n := len(f.free); n > 0 {
+		c := f.free[n-1]
+		f.free = f.free[:n-1]
+		return c
+	}
+	c := &localCall{done: make(chan struct{}, 1)}
+	c.Client = c
+	return c
+}
+
+func (f *File) put(c *localCall) {
+	c.In, c.OutData, c.out = nil, nil, nil
+	f.mu.Lock()
+	f.free = append(f.free, c)
+	f.mu.Unlock()
+	f.active.Done()
+}
+
+// run sends a request and waits for its end. A cancelled context cancels the IRP; the result is then
+// what the driver completes it with.
+func (f *File) run(ctx context.Context, c *localCall) Result {
+	f.start(&c.Request)
+	select {
+	case <-c.done:
+	default:
+		f.wait(ctx, c)
+	}
+	return Result{c.Status, c.IOStatus, c.Information, c.Written}
+}
+
+func (f *File) wait(ctx context.Context, c *localCall) {
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+		f.cancel(&c.Request)
+		<-c.done
+	}
+}
+
+// errOf makes the error of a result: nil for a success, else the status, with the context's error if
+// that is why.
+func (f *File) errOf(ctx context.Context, op string, r Result) error {
+	if r.Status.Success() {
+		return nil
+	}
+	if r.Status == nt.STATUS_CANCELLED && ctx.Err() != nil {
+		return fmt.Errorf("%s %s: %w", op, f.name, errors.Join(ctx.Err(), r.Status))
+	}
+	if b := f.h.Crashed(); b != nil && r.Status == StatusGone {
+		return fmt.Errorf("%s %s: %w: the driver crashed: %w", op, f.name, r.Status, b)
+	}
+	return fmt.Errorf("%s %s: %w", op, f.name, r.Status)
+}
+
+// DeviceIoControl sends an IOCTL with input in and room for output out, and gives how many bytes of
+// out the driver says it has filled. For a warning both the count and the error are given. What out
+// holds is input too, for the direct methods and METHOD_NEITHER.
+func (f *File) DeviceIoControl(ctx context.Context, code uint32, in, out []byte) (int, error) {
+	r, err := f.DeviceIoControlEx(ctx, code, in, out)
+	if err != nil {
+		return 0, err
+	}
+	return int(min(r.Information, uint64(len(out)))), f.errOf(ctx, "ioctl", r)
+}
+
+// DeviceIoControlEx is DeviceIoControl with the whole result; the error is of the file's being closed
+// only.
+func (f *File) DeviceIoControlEx(ctx context.Context, code uint32, in, out []byte) (Result, error) {
+	c := f.take()
+	if c == nil {
+		return Result{}, ErrClosed
+	}
+	defer f.put(c)
+	c.Major, c.Code = nt.IRP_MJ_DEVICE_CONTROL, nt.IOCTL(code)
+	c.In, c.OutData, c.OutLen, c.out = in, out, len(out), out
+	return f.run(ctx, c), nil
+}
+
+// Read reads from the file's position.
+func (f *File) Read(p []byte) (int, error) {
+	return f.ReadAtContext(context.Background(), p, irp.NoOffset)
+}
+
+// ReadAt reads from a byte offset.
+func (f *File) ReadAt(p []byte, off int64) (int, error) {
+	n, err := f.ReadAtContext(context.Background(), p, off)
+	if err == nil && n < len(p) {
+		err = io.EOF
+	}
+	return n, err
+}
+
+// ReadAtContext is ReadAt with a context; irp.NoOffset is the file's position. STATUS_END_OF_FILE is
+// io.EOF.
+func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
+	c := f.take()
+	if c == nil {
+		return 0, ErrClosed
+	}
+	defer f.put(c)
+	c.Major, c.Offset = nt.IRP_MJ_READ, off
+	c.In, c.OutData, c.OutLen, c.out = nil, p, len(p), p
+	r := f.run(ctx, c)
+	if r.Status == nt.STATUS_END_OF_FILE {
+		return 0, io.EOF
+	}
+	return int(min(r.Information, uint64(len(p)))), f.errOf(ctx, "read", r)
+}
+
+// Write writes at the file's position.
+func (f *File) Write(p []byte) (int, error) {
+	return f.WriteAtContext(context.Background(), p, irp.NoOffset)
+}
+
+// WriteAt writes at a byte offset.
+func (f *File) WriteAt(p []byte, off int64) (int, error) {
+	return f.WriteAtContext(context.Background(), p, off)
+}
+
+// WriteAtContext is WriteAt with a context; irp.NoOffset is the file's position. A write that the
+// driver takes in part is io.ErrShortWrite.
+func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, error) {
+	c := f.take()
+	if c == nil {
+		return 0, ErrClosed
+	}
+	defer f.put(c)
+	c.Major, c.Offset = nt.IRP_MJ_WRITE, off
+	c.In, c.OutData, c.OutLen, c.out = p, nil, 0, nil
+	r := f.run(ctx, c)
+	n := int(min(r.Information, uint64(len(p))))
+	err := f.errOf(ctx, "write", r)
+	if err == nil && n < len(p) {
+		err = io.ErrShortWrite
+	}
+	return n, err
+}
+
+// Flush sends IRP_MJ_FLUSH_BUFFERS.
+func (f *File) Flush() error {
+	c := f.take()
+	if c == nil {
+		return ErrClosed
+	}
+	defer f.put(c)
+	c.Major = nt.IRP_MJ_FLUSH_BUFFERS
+	c.OutLen = 0
+	ctx := context.Background()
+	return f.errOf(ctx, "flush", f.run(ctx, c))
+}
+
+// Close closes the file: CLEANUP, then what is pending is cancelled, then CLOSE.
+func (f *File) Close() error {
+	f.mu.Lock()
+	if f.closed {
+		f.mu.Unlock()
+		return ErrClosed
+	}
+	f.closed = true
+	f.mu.Unlock()
+	f.session.close(false)
+	f.active.Wait()
+	return nil
+}

@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"sync/atomic"
 	"syscall"
 
 	"github.com/drvhost/drvhost/driverhost/wire"
@@ -26,24 +27,31 @@ type call struct {
 	index int
 	msg   []byte // to send
 	wake  chan struct{}
+	sent  atomic.Bool // msg is ready, and on its way: only then a reply counts
 
+	// With File.mu:
 	active  bool // the fields below count
 	done    bool
 	waiting bool // on wake, in File.waiters
-	want    wire.MsgType
+	want    expected
 	charge  int
-	out     []byte // where inline output goes
-	outLen  int    // bytes that may come back
-	shared  bool   // they come back in the shared buffer
 	reply   wire.ReplyHeader
 	fd      int    // of a buffer reply, or -1
 	size    uint64 // of a buffer reply
 	err     error
 }
 
-// begin takes a call when the host's limits allow one more, and waits for that. closing is for the
-// one call that Close makes.
-func (f *File) begin(ctx context.Context, want wire.MsgType, charge int, closing bool) (*call, error) {
+// expected is what a reply may be.
+type expected struct {
+	kind   wire.MsgType
+	out    []byte // where inline output goes
+	outLen int    // bytes that may come back
+	shared bool   // they come back in the shared buffer
+}
+
+// begin takes a call when the host's limits allow one more with charge bytes of message data, and
+// waits for that. closing is for the one call that Close makes.
+func (f *File) begin(ctx context.Context, want expected, charge int, closing bool) (*call, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if !closing && (f.inFlight >= f.maxRequests || f.bytes+charge > f.maxBytes) {
@@ -53,11 +61,11 @@ func (f *File) begin(ctx context.Context, want wire.MsgType, charge int, closing
 			return nil, err
 		}
 	}
-	if f.err != nil {
-		return nil, f.err
-	}
 	if f.closing && !closing {
 		return nil, errClosed
+	}
+	if f.err != nil {
+		return nil, f.err
 	}
 	var c *call
 	if n := len(f.free); n > 0 {
@@ -67,10 +75,10 @@ func (f *File) begin(ctx context.Context, want wire.MsgType, charge int, closing
 		c = &call{index: len(f.calls), wake: make(chan struct{}, 1)}
 		f.calls = append(f.calls, c)
 	}
+	c.sent.Store(false)
 	f.sequence++
 	c.id = f.sequence<<indexBits | uint64(c.index)
 	c.active, c.done, c.want, c.charge, c.fd, c.err = true, false, want, charge, -1, nil
-	c.out, c.outLen, c.shared = nil, 0, false
 	f.inFlight++
 	f.bytes += charge
 	f.users++
@@ -115,6 +123,7 @@ type ended struct {
 // perform sends c.msg, waits for the reply, and gives c back. When ctx ends it has the host cancel
 // the request, and goes on waiting for its completion.
 func (f *File) perform(ctx context.Context, c *call) ended {
+	c.sent.Store(true)
 	if !f.send(c.msg) {
 		f.sendSlowly(ctx, c)
 	}
@@ -181,7 +190,7 @@ func (f *File) find(id uint64) *call {
 	if i >= len(f.calls) {
 		return nil
 	}
-	if c := f.calls[i]; c.active && !c.done && c.id == id {
+	if c := f.calls[i]; c.active && !c.done && c.id == id && c.sent.Load() {
 		return c
 	}
 	return nil
@@ -207,7 +216,7 @@ func (f *File) wait(c *call) ended {
 		}
 	}
 	e := ended{reply: c.reply, fd: c.fd, size: c.size, err: c.err}
-	c.active, c.out = false, nil
+	c.active, c.want.out = false, nil
 	f.inFlight--
 	f.bytes -= c.charge
 	f.free = append(f.free, c)
@@ -290,15 +299,15 @@ func (f *File) reply(m []byte, id uint64) error {
 		return err
 	}
 	c := f.find(id)
-	if c == nil || c.want != wire.MsgReply {
+	if c == nil || c.want.kind != wire.MsgReply {
 		return fmt.Errorf("%w: a reply to %#x, which waits for none", wire.ErrProtocol, id)
 	}
-	if uint64(h.OutLen) > uint64(c.outLen) || h.OutLen > 0 && h.Shared != c.shared {
+	if uint64(h.OutLen) > uint64(c.want.outLen) || h.OutLen > 0 && h.Shared != c.want.shared {
 		return fmt.Errorf("%w: %d bytes in reply to a request for %d", wire.ErrProtocol,
-			h.OutLen, c.outLen)
+			h.OutLen, c.want.outLen)
 	}
 	if !h.Shared {
-		copy(c.out, m[wire.ReplySize:])
+		copy(c.want.out, m[wire.ReplySize:])
 	}
 	c.reply = h
 	f.deliver(c)
@@ -312,7 +321,7 @@ func (f *File) bufferReply(m []byte, id uint64, fd int) error {
 		return err
 	}
 	c := f.find(id)
-	if c == nil || c.want != wire.MsgBufferReply {
+	if c == nil || c.want.kind != wire.MsgBufferReply {
 		return fmt.Errorf("%w: a buffer that nobody asked for", wire.ErrProtocol)
 	}
 	c.reply = wire.ReplyHeader{ID: id, Status: status, IOStatus: status}
@@ -358,6 +367,9 @@ func (f *File) lost(e syscall.Errno) {
 		}
 	}
 	f.mu.Lock()
+	if f.closing { // the host has closed, and never saw what was sent after that
+		err = errClosed
+	}
 	f.fail(err)
 	f.stopReceiving()
 }

@@ -164,7 +164,11 @@ func (f *File) exchange(ctx context.Context, r *Request, inAt, outAt extent) (Re
 			size += len(r.Out)
 		}
 	}
-	c, err := f.begin(ctx, wire.MsgReply, h.Charge(), false)
+	want := expected{kind: wire.MsgReply, outLen: len(r.Out), shared: outAt.size > 0}
+	if !want.shared {
+		want.out = r.Out
+	}
+	c, err := f.begin(ctx, want, h.Charge(), false)
 	if err != nil {
 		return Result{}, err
 	}
@@ -179,12 +183,8 @@ func (f *File) exchange(ctx context.Context, r *Request, inAt, outAt extent) (Re
 	if inAt.size == 0 {
 		m = m[copy(m, r.In):]
 	}
-	c.outLen, c.shared = len(r.Out), outAt.size > 0
-	if !c.shared {
-		if sendOut {
-			copy(m, r.Out)
-		}
-		c.out = r.Out
+	if sendOut && !want.shared {
+		copy(m, r.Out)
 	}
 	e := f.perform(ctx, c)
 	if e.err != nil {
@@ -335,7 +335,7 @@ func (f *File) Close() error {
 	f.closing = true
 	f.changed.Broadcast()
 	f.mu.Unlock()
-	if c, err := f.begin(context.Background(), wire.MsgReply, 0, true); err == nil {
+	if c, err := f.begin(context.Background(), expected{kind: wire.MsgReply}, 0, true); err == nil {
 		c.msg = append(c.msg[:0], make([]byte, wire.HeaderSize)...)
 		wire.PutHeader(c.msg, wire.MsgClose, c.id)
 		f.perform(context.Background(), c)

@@ -116,10 +116,10 @@ func (f *File) borrow(ctx context.Context, in, out int) (inAt, outAt extent, err
 				f.slots.give(inAt)
 				f.slots.give(outAt)
 			}
-			if f.err != nil {
-				return extent{}, extent{}, f.err
+			if f.closing {
+				return extent{}, extent{}, errClosed
 			}
-			return extent{}, extent{}, errClosed
+			return extent{}, extent{}, f.err
 		}
 		if f.mapped != nil {
 			f.users++
@@ -154,7 +154,7 @@ func (f *File) fetchBuffer(ctx context.Context) ([]byte, error) {
 	f.expectFD.Store(true)
 	defer f.expectFD.Store(false)
 	for range 3 {
-		c, err := f.begin(ctx, wire.MsgBufferReply, 0, false)
+		c, err := f.begin(ctx, expected{kind: wire.MsgBufferReply}, 0, false)
 		if err != nil {
 			return nil, err
 		}

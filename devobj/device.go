@@ -43,6 +43,7 @@ type Device struct {
 	Name string
 
 	object    *ob.Object
+	extension guest.Ptr[nt.DevObjExtension]
 	exclusive bool
 	opens     int  // files that are open
 	deleted   bool // IoDeleteDevice was called
@@ -114,7 +115,8 @@ func (m *Manager) CreateDevice(d *Driver, info DeviceInfo) (*Device, nt.Status) 
 	o.DeviceLock.Header.SignalState = 1
 	initList(&o.DeviceLock.Header.WaitListHead)
 	o.DeviceObjectExtension = obj.Addr + guest.Addr(sizeofDeviceObject+ext)
-	x := guest.Ptr[nt.DevObjExtension](o.DeviceObjectExtension).Ref()
+	dev.extension = guest.Ptr[nt.DevObjExtension](o.DeviceObjectExtension)
+	x := dev.extension.Ref()
 	x.Type, x.Size, x.DeviceObject = nt.IO_TYPE_DEVICE_OBJECT_EXTENSION, uint16(sizeofDevObjExtension), obj.Addr
 
 	m.mu.Lock()

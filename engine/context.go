@@ -41,13 +41,13 @@ type Resume uint32
 
 // The ways to go back. Their numbers are shared with the assembly.
 const (
-	// ResumeReturn returns from the import call that brought the guest out: RAX and the callee-saved
-	// registers are loaded, and the guest's own return address is popped.
+	// ResumeReturn returns from the import call that brought the guest out: RAX and the
+	// callee-saved registers are loaded, and the guest's own return address is popped.
 	ResumeReturn Resume = iota
 	// ResumeCall jumps to RIP with the argument registers and the callee-saved registers loaded.
 	ResumeCall
-	// ResumeFull loads everything: all general registers, RFLAGS and the whole XSAVE image. It alone
-	// honours the trap flag.
+	// ResumeFull loads everything: all general registers, RFLAGS and the whole XSAVE image. It
+	// alone honours the trap flag.
 	ResumeFull
 )
 

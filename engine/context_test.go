@@ -238,7 +238,8 @@ func TestArgumentsAreReadFromTheGuestStackOnly(t *testing.T) {
 	v, ok := c.ReturnAddress()
 	assert.True(t, ok)
 	assert.EqualValues(t, 100, v)
-	for _, rsp := range []uint64{0, top, top - 63, uint64(c.StackLimit) - 64, ^uint64(7), ^uint64(0)} {
+	below := uint64(c.StackLimit) - 64
+	for _, rsp := range []uint64{0, top, top - 63, below, ^uint64(7), ^uint64(0)} {
 		c.GPR[RSP] = rsp
 		_, ok := c.ReturnAddress()
 		assert.False(t, ok, "RSP %#x", rsp)

@@ -34,8 +34,8 @@ func (e Exit) String() string {
 type CPU interface {
 	// Name says which engine this is, for messages.
 	Name() string
-	// NewContext makes the register file of a guest thread whose stack is [limit, base). FreeContext
-	// gives it back; it must not be running.
+	// NewContext makes the register file of a guest thread whose stack is [limit, base).
+	// FreeContext gives it back; it must not be running.
 	NewContext(limit, base nt.Addr) (*Context, error)
 	FreeContext(c *Context)
 	// Run runs c until it must come back to Go.

@@ -2,7 +2,6 @@ package irp
 
 import (
 	"fmt"
-	"sync"
 
 	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/guest"
@@ -17,7 +16,6 @@ type Manager struct {
 	devices *devobj.Manager
 	slabs   slabs
 	cancel  ke.GlobalLock
-	mu      sync.Mutex
 }
 
 // New makes a manager.
@@ -33,25 +31,6 @@ func (m *Manager) Close() error { return m.slabs.close() }
 // Outstanding counts the IRPs that exist.
 func (m *Manager) Outstanding() int { return m.slabs.outstanding() }
 
-// Top gives the device at the top of dev's stack: IoGetAttachedDevice.
-func (m *Manager) Top(dev *devobj.Device) *devobj.Device {
-	for range maxStack {
-		above := dev.Object.Ref().AttachedDevice
-		if above == 0 {
-			return dev
-		}
-		next := m.devices.Device(above)
-		if next == nil {
-			return dev // the driver has scribbled on the field: the stack ends here
-		}
-		dev = next
-	}
-	return dev
-}
-
-// maxStack is more devices than one stack can have.
-const maxStack = 128
-
 // Start sends a request to the driver of its file's device, on thread t, which must be in Do. The
 // request is done when Done has been called: before Start returns, if the driver completes it at
 // once. An error that the I/O manager itself finds ends the request without an IRP.
@@ -59,7 +38,7 @@ func (m *Manager) Start(t *ke.Thread, r *Request) {
 	r.state.Store(0)
 	r.Status, r.IOStatus, r.Information, r.Written = nt.STATUS_PENDING, 0, 0, 0
 	r.Open.link(r)
-	dev := m.Top(r.Open.File.Device)
+	dev := m.devices.Top(r.Open.File.Device)
 	if status := m.prepare(r, dev); status != nt.STATUS_SUCCESS {
 		m.releaseBuffers(r)
 		if r.packet != nil {

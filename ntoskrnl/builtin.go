@@ -11,8 +11,8 @@ import (
 	"github.com/drvhost/drvhost/pe"
 )
 
-// The built-in modules: ntoskrnl.exe and hal.dll as PE images in the guest's address space. Every
-// exported function is a thunk that leaves for Go with the row's number.
+// The built-in modules: ntoskrnl.exe and hal.dll as PE images in the guest's address space. An
+// exported function is a thunk that leaves for Go with the row's number, or the row's own code.
 
 // Symbols of ntoskrnl.exe that are not exports.
 const (
@@ -47,9 +47,13 @@ var kernelImage = sync.OnceValues(func() (builtImage, error) {
 	fixups := make([]pe.Fixup, len(rows))
 	for i := range rows {
 		row := &rows[i]
-		if row.Data != 0 {
+		switch {
+		case row.Data != 0:
 			b.Data(row.Name, row.Data, 16, nil, nil)
-		} else {
+		case row.Code != nil:
+			text, fixups := row.Code.body()
+			b.Code(row.Name, text, fixups, row.Code.Unwind)
+		default:
 			t := code[thunkSize*i : thunkSize*(i+1)]
 			putThunk(t, uint32(i))
 			fixups[i] = pe.Fixup{Offset: 7, Kind: pe.Rel32, Symbol: symCallGate}

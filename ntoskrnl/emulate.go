@@ -1,3 +1,5 @@
+// Privileged instructions of drivers, and loads of KUSER_SHARED_DATA: the processor that they see.
+
 package ntoskrnl
 
 import (
@@ -186,6 +188,6 @@ func (m *machine) Load(addr uint64, width int) (lo, hi uint64, ok bool) {
 	if off > uint64(nt.KUserSharedDataPageSize-width) {
 		return 0, 0, false
 	}
-	lo, hi = loadShared(off, width, m.Ke.Processors())
+	lo, hi = loadShared(m.Ke, off, width)
 	return lo, hi, true
 }

@@ -27,6 +27,8 @@ type Export struct {
 	// Support says how much of the documented behaviour there is, and Note what is missing.
 	Support Support
 	Note    string
+	// Code is the function itself where it stays in guest code; Fn is nil then.
+	Code *Code
 	// Internal keeps the function out of the export directory: the kernel itself points at it.
 	Internal bool
 	// Data makes the row a variable of that many bytes; Init fills it when a kernel starts.
@@ -62,11 +64,24 @@ const (
 
 // components are the rows, by the file that has them. A new component is entered here.
 var components = [][]Export{
+	crtMemoryExports,
+	crtMiscExports,
 	dbgExports,
+	exPoolExports,
+	ioAllocateExports,
+	ioAttachExports,
 	ioDeviceExports,
+	ioErrorLogExports,
 	ioIRPExports,
 	ioLinkExports,
+	ioMDLExports,
+	ioWMIExports,
+	mmMDLExports,
+	mmProbeExports,
+	obReferenceExports,
+	poExports,
 	psModuleExports,
+	rtlMemoryExports,
 	rtlStringExports,
 }
 
@@ -96,4 +111,4 @@ func findExport(name string) (int, bool) {
 }
 
 // Implemented reports whether a call of the export does something.
-func (e *Export) Implemented() bool { return e.Fn != nil || e.Data != 0 }
+func (e *Export) Implemented() bool { return e.Fn != nil || e.Data != 0 || e.Code != nil }

@@ -117,11 +117,17 @@ func (k *Kernel) exception(t *ke.Thread, status nt.Status, rip guest.Addr, info 
 }
 
 // irqlTooHigh is the bugcheck of an export that is called above its highest IRQL.
-func (k *Kernel) irqlTooHigh(c *Call) {
+func (k *Kernel) irqlTooHigh(c *Call) { c.atMost(c.row.MaxIRQL) }
+
+// atMost is the bugcheck of an export that is called above the highest IRQL for its arguments.
+func (c *Call) atMost(highest nt.IRQL) {
 	irql := c.T.IRQL()
+	if irql <= highest {
+		return
+	}
 	c.T.Crash(&ke.Bugcheck{Code: nt.IRQL_NOT_LESS_OR_EQUAL,
-		Params: [4]uint64{uint64(k.thunk(uint32(c.ctx.GPR[engine.RAX]))), uint64(irql), accessExecute,
+		Params: [4]uint64{uint64(c.symbol(c.row.Name)), uint64(irql), accessExecute,
 			uint64(c.Caller())},
 		Reason: fmt.Sprintf("%s called at %v by %s; the highest level for it is %v",
-			c.row.Name, irql, k.Where(c.Caller()), c.row.MaxIRQL)})
+			c.row.Name, irql, c.Where(c.Caller()), highest)})
 }

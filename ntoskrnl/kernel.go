@@ -62,13 +62,15 @@ type Kernel struct {
 	reports atomic.Pointer[[]report] // imports that nothing answers, by number
 
 	nextDeviceNumber atomic.Uint32
+	typeObjects      map[string]guest.Addr // OBJECT_TYPEs, by name
 
-	mu      sync.Mutex
-	drivers []*Driver
-	modules []moduleEntry // of the built-in modules
-	links   []ownedLink
-	called  map[string]struct{} // unimplemented exports that were called
-	closed  bool
+	mu           sync.Mutex
+	drivers      []*Driver
+	modules      []moduleEntry // of the built-in modules
+	links        []ownedLink
+	wmiProviders map[guest.Addr]struct{} // devices
+	called       map[string]struct{}     // unimplemented exports that were called
+	closed       bool
 }
 
 // New makes a kernel without drivers. Close ends it.
@@ -80,7 +82,8 @@ func New(opts Options) (_ *Kernel, err error) {
 		opts.Log = hclog.NewNullLogger()
 	}
 	k := &Kernel{opts: opts, log: opts.Log, Linker: pe.NewLinker(), rows: Exports(),
-		called: make(map[string]struct{})}
+		called: make(map[string]struct{}), wmiProviders: make(map[guest.Addr]struct{}),
+		typeObjects: make(map[string]guest.Addr)}
 	k.reports.Store(new([]report))
 	defer func() {
 		if err != nil {

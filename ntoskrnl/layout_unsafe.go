@@ -12,3 +12,10 @@ const (
 	sizeofModuleEntry = unsafe.Sizeof(nt.KLdrDataTableEntry{})
 	flinkSize         = guest.Addr(unsafe.Offsetof(nt.ListEntry{}.Blink))
 )
+
+const irpMdlOffset = guest.Addr(unsafe.Offsetof(nt.IRP{}.MdlAddress))
+
+// addrBytes gives an address as the bytes that memory has.
+func addrBytes(a guest.Addr) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&a)), unsafe.Sizeof(a))
+}

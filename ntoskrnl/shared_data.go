@@ -1,5 +1,6 @@
 // KUSER_SHARED_DATA: what drivers read at 0xFFFFF78000000000. No page can be mapped there, so each
 // load is served on its own, and the times in it are those of the load.
+
 package ntoskrnl
 
 import (
@@ -13,50 +14,18 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl/ke"
 )
 
-// Times are in units of 100 ns. The system time counts from 1601-01-01 UTC (KeQuerySystemTime); the
-// interrupt time from the start of the machine, and neither time that it sleeps from now on nor
-// changes of the clock show in it (KeQueryInterruptTime).
-const (
-	timeUnit      = 100 * time.Nanosecond
-	epochOffset   = 11644473600 * int64(time.Second/timeUnit) // from 1601 to 1970
-	tickLength    = 156250                                    // KeQueryTimeIncrement: 15.625 ms
-	ticksToMillis = 0xFA00000                                 // 15.625 × 2^24
-	qpcFrequency  = 10_000_000                                // KeQueryPerformanceCounter, in Hz
-)
+// ticksToMillis is TickCountMultiplier: 15.625 ms, the time between two ticks, as a fixed-point
+// number with 24 bits behind the point.
+const ticksToMillis = ke.TimeIncrement << 24 / 10000
 
-// systemTime gives the system time at now.
-func systemTime(now time.Time) uint64 {
-	return uint64(now.UnixNano()/int64(timeUnit) + epochOffset)
-}
-
-// booted is a moment and the time since the machine started then.
-var booted = sync.OnceValue(func() (at struct {
-	now   time.Time
-	since time.Duration
-}) {
-	var ts unix.Timespec
-	at.now = time.Now()
-	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &ts) == nil {
-		at.since = time.Duration(ts.Nano())
-	}
-	return at
-})
-
-// interruptTime gives the interrupt time at now.
-func interruptTime(now time.Time) uint64 {
-	at := booted()
-	return uint64((at.since + now.Sub(at.now)) / timeUnit)
-}
-
-// tickCount gives the tick count at now (KeQueryTickCount).
-func tickCount(now time.Time) uint64 { return interruptTime(now) / tickLength }
-
-// timeZoneBias gives what is to be subtracted from the system time to have the local time.
+// timeZoneBias gives what is to be subtracted from the system time to have the local time, in units
+// of 100 ns.
 func timeZoneBias(now time.Time) uint64 {
 	_, east := now.Zone()
-	return uint64(-int64(east) * int64(time.Second/timeUnit))
+	return uint64(-int64(east) * 10_000_000)
 }
 
 // timeZoneID gives TIME_ZONE_ID_STANDARD or TIME_ZONE_ID_DAYLIGHT.
@@ -67,52 +36,36 @@ func timeZoneID(now time.Time) uint64 {
 	return 1
 }
 
-// A sharedField is a part of the page that is worked out when it is read.
-type sharedField struct {
+// sharedFields are the parts of the page that are worked out when they are read. One of 12 bytes is
+// a KSYSTEM_TIME, whose second high part repeats the first.
+var sharedFields = [...]struct {
 	at, size uint64
-	timeOf   func(now time.Time) uint64 // of fields that change with time
-	count    func(processors int) uint64
-}
-
-// sharedFields are these parts. A time of 12 bytes is a KSYSTEM_TIME, whose second high part repeats
-// the first.
-var sharedFields = [...]sharedField{
-	{at: sharedInterruptTime, size: 12, timeOf: interruptTime},
-	{at: sharedSystemTime, size: 12, timeOf: systemTime},
-	{at: sharedTimeZoneBias, size: 12, timeOf: timeZoneBias},
-	{at: sharedTimeZoneID, size: 4, timeOf: timeZoneID},
-	{at: sharedTickCount, size: 12, timeOf: tickCount},
-	{at: sharedUnparked, size: 2, count: func(n int) uint64 { return uint64(n) }},
-	{at: sharedProcessors, size: 4, count: func(n int) uint64 { return uint64(n) }},
+	value    func(s *ke.System) uint64
+}{
+	{sharedInterruptTime, 12, (*ke.System).InterruptTime},
+	{sharedSystemTime, 12, func(s *ke.System) uint64 { return uint64(s.SystemTime()) }},
+	{sharedTimeZoneBias, 12, func(*ke.System) uint64 { return timeZoneBias(time.Now()) }},
+	{sharedTimeZoneID, 4, func(*ke.System) uint64 { return timeZoneID(time.Now()) }},
+	{sharedTickCount, 12, (*ke.System).TickCount},
+	{sharedUnparked, 2, func(s *ke.System) uint64 { return uint64(s.Processors()) }},
+	{sharedProcessors, 4, func(s *ke.System) uint64 { return uint64(s.Processors()) }},
 }
 
 // maxSharedLoad is the widest load in bytes.
 const maxSharedLoad = 16
 
-// loadShared gives width bytes of the page from off on, of a system with so many processors. All of
-// them are of one moment.
-func loadShared(off uint64, width, processors int) (lo, hi uint64) {
+// loadShared gives width bytes of s's page from off on.
+func loadShared(s *ke.System, off uint64, width int) (lo, hi uint64) {
 	end := off + uint64(width)
-	page := sharedPage()
-	var now time.Time
 	var b [maxSharedLoad]byte
-	copy(b[:width], page[off:])
+	copy(b[:width], sharedPage()[off:])
 	for i := range sharedFields {
 		f := &sharedFields[i]
 		if end <= f.at || off >= f.at+f.size {
 			continue
 		}
-		var v uint64
-		if f.timeOf != nil {
-			if now.IsZero() {
-				now = time.Now()
-			}
-			v = f.timeOf(now)
-		} else {
-			v = f.count(processors)
-		}
 		var field [12]byte
-		binary.LittleEndian.PutUint64(field[:], v)
+		binary.LittleEndian.PutUint64(field[:], f.value(s))
 		copy(field[8:], field[4:8])
 		if off >= f.at {
 			copy(b[:width], field[off-f.at:f.size])
@@ -143,7 +96,7 @@ var sharedPage = sync.OnceValue(func() *[nt.KUserSharedDataPageSize]byte {
 		ComPlusPackage:              0xFFFFFFFF,
 		NumberOfPhysicalPages:       physicalPages(),
 		TestRetInstruction:          0xC3,
-		QpcFrequency:                qpcFrequency,
+		QpcFrequency:                ke.PerformanceFrequency,
 		ActiveGroupCount:            1,
 	}
 	copy(d.NtSystemRoot[:len(d.NtSystemRoot)-1], utf16.Encode([]rune(nt.SystemRoot)))
@@ -170,9 +123,9 @@ func physicalPages() uint32 {
 	return uint32(min(info.Totalram*uint64(info.Unit)/nt.PAGE_SIZE, 1<<32-1))
 }
 
-// processorFeatures gives what ExIsProcessorFeaturePresent asks for. The numbers are the PF_ ones of
-// the documentation of IsProcessorFeaturePresent. XSAVE and what depends on it are left out, because
-// the page's XSTATE_CONFIGURATION describes no state.
+// processorFeatures gives what ExIsProcessorFeaturePresent asks for. The numbers are the PF_ ones
+// of the documentation of IsProcessorFeaturePresent. XSAVE and what depends on it are left out,
+// because the page's XSTATE_CONFIGURATION describes no state.
 func processorFeatures() (f [nt.PROCESSOR_FEATURE_MAX]nt.Boolean) {
 	for n, has := range map[int]bool{
 		2:  true, // compare-exchange of 8 bytes

@@ -1,3 +1,5 @@
+// The memory of KUSER_SHARED_DATA.
+
 package ntoskrnl
 
 import (

@@ -80,7 +80,9 @@ func (a *assembler) storeMask(at, n int) *assembler {
 }
 
 // loadFlags: push [at]; popfq. storeFlags: pushfq; pop [at].
-func (a *assembler) loadFlags(at int) *assembler { return a.bytes(0xFF, 0x35).relative(at).bytes(0x9D) }
+func (a *assembler) loadFlags(at int) *assembler {
+	return a.bytes(0xFF, 0x35).relative(at).bytes(0x9D)
+}
 
 func (a *assembler) storeFlags(at int) *assembler { return a.bytes(0x9C, 0x8F, 0x05).relative(at) }
 

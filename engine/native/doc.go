@@ -18,13 +18,19 @@
 // Every OS thread that runs guest code has an owner record, found by its FS base (which is the Go
 // runtime's and unique per thread; a guest can change GS at will). The record says whether
 // the thread is in the guest, in which context, and holds the selector byte of Linux' syscall user
-// dispatch, so that raw system calls in guest code raise SIGSYS.
+// dispatch, so that raw system calls in guest code raise SIGSYS. It is made when the thread first
+// runs a guest, and is void when the thread has ended: see arm.
 //
 // The signal handler looks the record up. A signal for a thread that is not in the guest goes to
-// the handler that was there before. For one that is, all registers are copied from the signal
-// frame to the context, and the thread is sent to leave. Two ranges of code are the exception: on
-// the way in, registers are half loaded, so the entry is rolled back; on the way out a kick is left
-// for the next entry to see.
+// the handler that was there before, and so does one that is neither a fault nor a kick. For a
+// fault or a kick in the guest, all registers are copied from the signal frame to the context, and
+// the thread is sent to leave. Two ranges of code are the exception: on the way in, registers are half
+// loaded, so the entry is rolled back; on the way out a kick is left for the next entry to see. The
+// protocol is written down at enterWindow.
+//
+// A program with cgo works as well (go test -race is one): the C library's threads reuse each
+// other's FS base, and its signal handlers return through code that is not Go's, both of which is
+// dealt with.
 //
 // It may import engine, guest and x/sys. It has one lock, for the allocation of contexts and for
 // arming threads; nothing is called while it is held.

@@ -109,15 +109,19 @@ func TestFaultsAreNamed(t *testing.T) {
 		{name: "wrmsr", vector: protection, code: `0F 30  wrmsr`},
 		{name: "invlpg", vector: protection, code: `0F 01 38  invlpg [rax]`},
 		{name: "swapgs", vector: protection, code: `0F 01 F8  swapgs`},
-		{name: "int 29h, __fastfail", vector: protection, errc: 0x29<<3 | 2, code: `CD 29  int 0x29`},
-		{name: "int 2Ch, an assertion", vector: protection, errc: 0x2C<<3 | 2, code: `CD 2C  int 0x2c`},
-		{name: "int 2Dh, the debugger", vector: protection, errc: 0x2D<<3 | 2, code: `CD 2D  int 0x2d`},
+		{name: "int 29h, __fastfail", vector: protection, errc: 0x29<<3 | 2,
+			code: `CD 29  int 0x29`},
+		{name: "int 2Ch, an assertion", vector: protection, errc: 0x2C<<3 | 2,
+			code: `CD 2C  int 0x2c`},
+		{name: "int 2Dh, the debugger", vector: protection, errc: 0x2D<<3 | 2,
+			code: `CD 2D  int 0x2d`},
 		{name: "popf with TF", vector: engine.VectorDebug, rip: 7, code: `
 			68 02 03 00 00  push 0x302
 			9D              popfq
 			90              nop
 			C3              ret`},
-		{name: "popf with AC, then an unaligned load", vector: engine.VectorAlignment, rip: 6, code: `
+		{name: "popf with AC, then an unaligned load", vector: engine.VectorAlignment, rip: 6,
+			code: `
 			68 02 02 04 00  push 0x40202
 			9D              popfq
 			8B 44 24 01     mov eax, [rsp+1]`},
@@ -140,8 +144,8 @@ func TestFaultsAreNamed(t *testing.T) {
 			6A 40  push 0x40
 			6A 00  push 0
 			48 CB  retfq`},
-		{name: "jump into 32-bit mode", vector: engine.VectorPageFault, errc: userFetch, rip: 0x2000,
-			addr: 0x2000, code: `
+		{name: "jump into 32-bit mode", vector: engine.VectorPageFault, errc: userFetch,
+			rip: 0x2000, addr: 0x2000, code: `
 			6A 23           push 0x23
 			68 00 20 00 00  push 0x2000
 			48 CB           retfq`},
@@ -283,7 +287,8 @@ func TestReturnFromImportToABadPlace(t *testing.T) {
 		returnsTo uint64 // written at RSP, when that is on the stack
 	}{
 		{name: "RSP 0", vectors: []uint32{engine.VectorPageFault}},
-		{name: "RSP unmapped", rsp: nowhere, addr: nowhere, vectors: []uint32{engine.VectorPageFault}},
+		{name: "RSP unmapped", rsp: nowhere, addr: nowhere,
+			vectors: []uint32{engine.VectorPageFault}},
 		{name: "RSP non-canonical", rsp: nonCanonical, vectors: []uint32{engine.VectorStack}},
 		{name: "return address unmapped", vectors: []uint32{engine.VectorPageFault},
 			returnsTo: nowhere, rip: nowhere, addr: nowhere},

@@ -139,7 +139,7 @@ func TestKickOfOneContextLeavesTheOthersAlone(t *testing.T) {
 	endless := newCode(t, eng, spin())
 	var s, otherSaved engine.Saved
 	endless.push(t, other, &otherSaved)
-	const calls = 20_000
+	const calls = 5_000
 	g.push(t, mine, &s, calls)
 	for range calls {
 		require.Equal(t, engine.ExitCall, eng.Run(mine))
@@ -162,9 +162,9 @@ func callOrSpin() []byte {
 	return a.bytes(0xE9).relative(0).code // jmp back
 }
 
-// storm kicks a guest that calls imports all the time, and waits for the exit before each next kick.
-// Every so often the guest is sent into an endless loop, out of which only a kick can take it: if one
-// is lost, the test hangs.
+// storm kicks a guest that calls imports all the time, and waits for the exit before each next
+// kick. Every so often the guest is sent into an endless loop, out of which only a kick can take
+// it: if one is lost, the test hangs.
 func storm(t *testing.T, kicks uint64) {
 	eng := newCPU(t)
 	code := callOrSpin()
@@ -217,7 +217,7 @@ func storm(t *testing.T, kicks uint64) {
 	requireWorks(t, eng, c)
 }
 
-func TestStormOfKicks(t *testing.T) { storm(t, scaled(1_000_000, 200_000)) }
+func TestStormOfKicks(t *testing.T) { storm(t, scaled(1_000_000, 60_000)) }
 
 func TestStormOfKicksWithoutMembarrier(t *testing.T) {
 	newCPU(t)
@@ -226,5 +226,5 @@ func TestStormOfKicksWithoutMembarrier(t *testing.T) {
 	}
 	needFence = 1
 	defer func() { needFence = 0 }()
-	storm(t, scaled(1_000_000, 50_000))
+	storm(t, scaled(1_000_000, 20_000))
 }

@@ -58,8 +58,8 @@ type cpuEngine struct {
 type armedThread struct {
 	rec uintptr
 	tid int
-	// Keeping the runtime's thread structure reachable keeps its address, which is the record's key,
-	// from being used again before the thread has ended.
+	// Keeping the runtime's thread structure reachable keeps its address, which is the record's
+	// key, from being used again before the thread has ended.
 	pin pinnedThread
 }
 
@@ -77,7 +77,8 @@ func New() (engine.CPU, error) {
 
 func start() (*cpuEngine, error) {
 	if !hasFSGSBase() {
-		return nil, &FeatureError{Feature: "FSGSBASE", Needs: "Linux 5.9 and a processor with wrgsbase"}
+		return nil, &FeatureError{Feature: "FSGSBASE",
+			Needs: "Linux 5.9 and a processor with wrgsbase"}
 	}
 	if !cpu.X86.HasOSXSAVE {
 		return nil, &FeatureError{Feature: "XSAVE", Needs: "a processor with XSAVE"}
@@ -126,8 +127,8 @@ func hasFSGSBase() bool {
 	return false
 }
 
-// xsaveLayout gives the state components that a resume restores, and the size of an image that holds
-// them. The protection keys' register is Go's to keep, and tile data is never enabled.
+// xsaveLayout gives the state components that a resume restores, and the size of an image that
+// holds them. The protection keys' register is Go's to keep, and tile data is never enabled.
 func xsaveLayout() (mask, size uint64) {
 	const (
 		legacyAndHeader = 512 + 64

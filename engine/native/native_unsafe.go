@@ -107,8 +107,8 @@ func (e *cpuEngine) makeOwnerTable() error {
 func ownerKeyAt(i uintptr) *uintptr { return (*uintptr)(pointer(ownerTable + i + ownerKey)) }
 
 // claimOwner makes the record for the thread with FS base fs, and gives its address. alive is where
-// the thread's id is while it lives, 0 for a field of the record. The key is stored last: the signal
-// handler of another thread may be probing.
+// the thread's id is while it lives, 0 for a field of the record. The key is stored last: the
+// signal handler of another thread may be probing.
 func claimOwner(fs uintptr, tid uint32, alive uintptr) (rec uintptr) {
 	i := fs >> ownerShift & ownerMask
 	gone := uintptr(0)

@@ -24,8 +24,8 @@
 // It stands before every handler of the process, and so may run in the middle of guest code on
 // Go's behalf (profiling, preemption, SIGTERM). Three things are made right for Go then:
 //   - AC and NT are cleared. Linux clears DF, RF and TF only, and with AC set any unaligned access
-//     of Go's handler is a fault. On the way back NT and ID are set again, which Linux does not take
-//     from the frame.
+//     of Go's handler is a fault. On the way back NT and ID are set again, which Linux does not
+//     take from the frame.
 //   - Raw system calls are allowed meanwhile: the vDSO, which is not Go's text, makes one when the
 //     clock source needs it.
 //   - The return goes through Go's text, which matters in a program with cgo: see swapHandlers.

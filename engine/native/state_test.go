@@ -5,6 +5,7 @@ package native
 
 import (
 	"encoding/binary"
+	"math"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -275,8 +276,7 @@ func mix() []byte {
 		}
 	}
 	again := len(a.code)
-	regs := []engine.Register{engine.RAX, engine.RDX, engine.RBX, engine.RBP, engine.RSI, engine.RDI,
-		engine.R8, engine.R9, engine.R10, engine.R11, engine.R12, engine.R13, engine.R14, engine.R15}
+	regs := append([]engine.Register{engine.RAX}, registers[2:]...) // all but RCX
 	for i, r := range regs { // adc next, r
 		next := regs[(i+1)%len(regs)]
 		a.bytes(0x48|byte(r)>>3<<2|byte(next)>>3, 0x11, 0xC0|byte(r)&7<<3|byte(next)&7)
@@ -309,7 +309,7 @@ func TestArithmeticIsTheSameUnderAStormOfKicks(t *testing.T) {
 		fill(g, 0x202)
 		c := newThread(t, eng)
 		var s engine.Saved
-		const rounds = 5_000_000
+		const rounds = 1_000_000
 		g.push(t, c, &s, rounds)
 		stop := make(chan struct{})
 		if kicks {
@@ -324,10 +324,12 @@ func TestArithmeticIsTheSameUnderAStormOfKicks(t *testing.T) {
 		return c.GPR[engine.RAX], g.mem[out+inVectors : out+inVectors+16*64], kicked
 	}
 	sum, vectors, _ := run(false)
-	kickedSum, kickedVectors, kicked := run(true)
-	require.Equal(t, sum, kickedSum)
-	require.Equal(t, vectors, kickedVectors)
-	require.NotZero(t, kicked)
+	for kicked := 0; kicked < 1000; {
+		kickedSum, kickedVectors, n := run(true)
+		require.Equal(t, sum, kickedSum)
+		require.Equal(t, vectors, kickedVectors)
+		kicked += n
+	}
 }
 
 func TestCalleeSavedStateSurvivesAnImportCall(t *testing.T) {
@@ -397,7 +399,7 @@ var one, three = 1.0, 3.0
 
 func TestGoComputesWithItsOwnRounding(t *testing.T) {
 	eng := newCPU(t)
-	third := one / three
+	third := math.Float64frombits(0x3FD5_5555_5555_5555) // to nearest; upwards it ends in 6
 	for name, window := range map[string]func(a *assembler){
 		"in an import call": func(a *assembler) { a.callThunk(0x28) },
 		"after a fault":     func(a *assembler) { a.list(`0F 0B  ud2`) },

@@ -59,8 +59,8 @@ found:
 // the guest; a signal that finds it here, or in the gates to which it jumps, rolls the entry back.
 // The context is only read (but for the frame that IRETQ pops), so rolling back means leaving.
 //
-// The kick protocol. No kick is lost: one that is requested before the guest is left ends that stay,
-// or else the next entry does not happen.
+// The kick protocol. No kick is lost: one that is requested before the guest is left ends that
+// stay, or else the next entry does not happen.
 //
 //	kicker                             this thread
 //	K1  kick = 1                       E1  tid = this thread's id
@@ -81,9 +81,9 @@ found:
 //	between the guest and L2           nothing is done: the guest is leaving, the next E3 sees it
 //	in another context                 nothing is done, unless that one was kicked as well
 //
-// A flag that is set already has a kicker between K1 and K4, or has been through it, so a second one
-// does nothing. Without K2, E3 would need a locked instruction in every entry (3.4 ns of 62); where
-// Linux has no membarrier, it is there.
+// A flag that is set already has a kicker between K1 and K4, or has been through it, so a second
+// one does nothing. Without K2, E3 would need a fence before it in every entry (3.4 ns of 62); where
+// Linux has no membarrier, there is one.
 TEXT ·enterWindow(SB), NOSPLIT|NOFRAME, $0-0
 	MOVL $1, const_ownerInGuest(R10)
 	CMPB ·needFence(SB), $0
@@ -232,8 +232,8 @@ TEXT ·gateFast(SB), NOSPLIT|NOFRAME, $0-0
 	JMP R11
 	END_MARK
 
-// gateReturnTo returns from an import call. It does not use RET: the processor predicts a RET by the
-// CALL before it, which is the one into enter, and the RET in leave by the guest's call of the
+// gateReturnTo returns from an import call. It does not use RET: the processor predicts a RET by
+// the CALL before it, which is the one into enter, and the RET in leave by the guest's call of the
 // import. Each would be predicted wrong. So this one is a jump, and TO_LEAVE has the one RET that
 // must go wrong, which takes the guest's call off the predictor's stack (10 ns of 72 saved).
 TEXT ·gateReturnTo(SB), NOSPLIT|NOFRAME, $0-0
@@ -243,7 +243,8 @@ TEXT ·gateReturnTo(SB), NOSPLIT|NOFRAME, $0-0
 	JMP R11
 	END_MARK
 
-// gateFull loads every general register (RBP is loaded already) and lets IRETQ load RIP, RFLAGS and RSP at once.
+// gateFull loads every general register (RBP is loaded already) and lets IRETQ load RIP, RFLAGS and
+// RSP at once.
 TEXT ·gateFull(SB), NOSPLIT|NOFRAME, $0-0
 	LEAQ const_ctxFrame(DI), SP
 	MOVQ GPR(0)(DI), AX

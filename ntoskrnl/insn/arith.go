@@ -1,4 +1,5 @@
 // Integer arithmetic and its flags (Intel SDM volume 1, 3.4.3.1 and appendix A).
+
 package insn
 
 import (

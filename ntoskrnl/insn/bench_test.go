@@ -1,3 +1,5 @@
+// Benchmarks: what emulation costs, beside the signal round trip that it needs.
+
 package insn
 
 import (

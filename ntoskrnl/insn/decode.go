@@ -1,4 +1,5 @@
 // What an instruction means here: x86asm's result brought into a form that is quick to do.
+
 package insn
 
 import (

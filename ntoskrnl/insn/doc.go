@@ -8,9 +8,9 @@
 // stays a fault. Decoded instructions are kept in a cache, so that a repeated one costs little
 // beside the signal that brought it here, and nothing on Go's heap.
 //
-// Done without asking the Machine: cli and sti (the interrupt flag is advisory: a driver that clears
-// it is not kept from being preempted, nor are others), wbinvd, invd, invlpg and clts, which have
-// nothing to act on. Never done: writes to served memory, instructions with a VEX or EVEX prefix,
+// Done without asking the Machine: cli and sti (the interrupt flag is advisory: a driver that
+// clears it is not kept from being preempted, nor are others), wbinvd, invd, invlpg and clts, which
+// have nothing to act on. Never done: writes to served memory, instructions with a VEX or EVEX prefix,
 // SSE arithmetic with a served operand, and what changes the processor's tables (lgdt, lidt, lldt,
 // ltr, lmsw, swapgs, xsetbv, rdpmc, sysret).
 //

@@ -1,3 +1,5 @@
+// Doing an instruction: which faults are for this package, and what the rest of the machine is.
+
 package insn
 
 import (
@@ -132,7 +134,7 @@ func (e *emulation) port() uint16 {
 	return uint16(e.c.GPR[engine.RDX])
 }
 
-// memoryFault makes err, of an access to guest memory that the instruction makes besides, the fault.
+// memoryFault makes err the fault. It is that of another access that the instruction makes.
 func (e *emulation) memoryFault(err error) bool {
 	if fault, ok := err.(*guest.FaultError); ok {
 		code := uint32(pageFaultUser)

@@ -1,4 +1,5 @@
 // Fetching instructions, and the cache of decoded ones.
+
 package insn
 
 import (

@@ -1,3 +1,5 @@
+// Tests: each instruction's effect, where there can be one against the processor itself.
+
 package insn
 
 import (
@@ -358,8 +360,11 @@ func TestAddresses(t *testing.T) {
 			prep: func(r *rig) { r.c.GPR[engine.RCX] = served + servedSize }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			for name, f := range map[string]*engine.Fault{"page fault": pageFault(served),
-				"page fault without an address": pageFault(0), "general protection": generalProtection()} {
+			for name, f := range map[string]*engine.Fault{
+				"page fault":                    pageFault(served),
+				"page fault without an address": pageFault(0),
+				"general protection":            generalProtection(),
+			} {
 				t.Run(name, func(t *testing.T) {
 					r := newRig(t)
 					r.put(tt.code)
@@ -560,8 +565,8 @@ func TestStrings(t *testing.T) {
 		r.c.GPR[engine.RCX] = 2
 		r.c.RFLAGS = 2
 		require.True(t, Emulate(r.c, generalProtection(), r.m))
-		require.Equal(t, []portWrite{{0x70, 1, uint32(r.m.memory[0])}, {0x70, 1, uint32(r.m.memory[1])}},
-			r.m.ports)
+		first, second := uint32(r.m.memory[0]), uint32(r.m.memory[1])
+		require.Equal(t, []portWrite{{0x70, 1, first}, {0x70, 1, second}}, r.m.ports)
 	})
 	t.Run("an enormous count is done in parts", func(t *testing.T) {
 		r := newRig(t)

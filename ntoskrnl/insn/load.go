@@ -1,4 +1,5 @@
 // Loads from served memory.
+
 package insn
 
 import (

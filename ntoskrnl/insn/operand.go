@@ -1,4 +1,5 @@
 // Operands: general registers and effective addresses.
+
 package insn
 
 // get gives a general register's value, zero-extended.

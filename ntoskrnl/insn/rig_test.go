@@ -1,3 +1,5 @@
+// What the tests have: a machine that serves memory, and a guest thread with code and data.
+
 package insn
 
 import (

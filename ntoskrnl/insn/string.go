@@ -1,4 +1,5 @@
 // String instructions: movs, lods, cmps and scas on served memory, and ins and outs.
+
 package insn
 
 import (

@@ -1,38 +1,169 @@
 package ke
 
 import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 )
 
-// queuedDPC is a DPC in a processor's queue: what KDPC said when it was queued.
+// Deferred procedure calls: KDPC objects, the queues of the processors, and who runs them when.
+//
+// DPCs run at DISPATCH_LEVEL on the stack of a thread that belongs to the processor, as Windows has
+// a stack for them on each processor: the thread that holds the processor lends it, and its own
+// registers and stack stay as they are. While nobody holds the processor, a goroutine of the
+// processor's own takes it.
+
+// queuedDPC is a place in a processor's queue.
 type queuedDPC struct {
-	object  guest.Addr // the KDPC, or 0 for work of the kernel's own
-	routine guest.Addr
-	context uint64
-	arg1    uint64
-	arg2    uint64
-	work    func(t *Thread) // the kernel's own
+	object guest.Addr      // the KDPC, or 0 for work of the kernel's own
+	work   func(t *Thread) // the kernel's own
+}
+
+// InitializeDPC makes the KDPC at dpc ready, as KeInitializeDpc and KeInitializeThreadedDpc do.
+func InitializeDPC(dpc, routine, context guest.Addr, threaded bool) error {
+	d := nt.KDPC{Type: nt.DpcObject, Importance: uint8(nt.MediumImportance),
+		DeferredRoutine: routine, DeferredContext: context}
+	if threaded {
+		d.Type = nt.ThreadedDpcObject
+	}
+	return guest.Ptr[nt.KDPC](dpc).Store(d)
+}
+
+// targetBase is what KDPC.Number has added to the number of the target processor.
+const targetBase = MaxProcessors
+
+// checkDPC reports what is at dpc, if that is no KDPC.
+func checkDPC(dpc guest.Addr) error {
+	typ, err := guest.Load8(dpc + dpcType)
+	if err != nil {
+		return err
+	}
+	if typ != nt.DpcObject && typ != nt.ThreadedDpcObject {
+		return &ObjectError{Object: dpc, Want: "KDPC", Type: typ}
+	}
+	return nil
+}
+
+// QueueDPC queues the KDPC at dpc, as KeInsertQueueDpc does, and reports whether it was not queued
+// before. It runs at once if t is below DISPATCH_LEVEL and the DPC is for t's processor.
+func (t *Thread) QueueDPC(dpc guest.Addr, arg1, arg2 uint64) (bool, error) {
+	queued, err := t.sys.queueDPC(dpc, arg1, arg2, t.proc, t)
+	if queued {
+		t.DeliverDPCs()
+	}
+	return queued, err
+}
+
+// queueDPC queues a KDPC on its target processor, or else on p. by is the thread that queues, or
+// nil.
+func (s *System) queueDPC(dpc guest.Addr, arg1, arg2 uint64, p *Processor, by *Thread) (bool, error) {
+	if err := checkDPC(dpc); err != nil {
+		return false, err
+	}
+	number, err := guest.Load16(dpc + dpcNumber)
+	if err != nil {
+		return false, err
+	}
+	if n := int(number) - targetBase; n >= 0 && n < len(s.procs) {
+		p = s.procs[n]
+	}
+	// DpcData is the lock: whoever sets it owns the rest of the KDPC.
+	ours, err := guest.CompareAndSwap64(dpc+dpcData, 0, uint64(p.region.Base()))
+	if err != nil || !ours {
+		return false, err
+	}
+	args := [2]uint64{arg1, arg2}
+	if err := guest.WriteSlice(dpc+dpcArgument1, args[:]); err != nil {
+		return false, err
+	}
+	importance, err := guest.Load8(dpc + dpcImportance)
+	if err != nil {
+		return false, err
+	}
+	p.enqueueDPC(queuedDPC{object: dpc}, importance == uint8(nt.HighImportance), by)
+	return true, nil
+}
+
+// RemoveDPC takes the KDPC at dpc off its queue, as KeRemoveQueueDpc does, and reports whether it was
+// there. A DPC that has begun to run is not in the queue.
+func (s *System) RemoveDPC(dpc guest.Addr) (bool, error) {
+	if err := checkDPC(dpc); err != nil {
+		return false, err
+	}
+	at, err := guest.Load64(dpc + dpcData)
+	if err != nil || at == 0 {
+		return false, err
+	}
+	for _, p := range s.procs {
+		if p.removeDPC(dpc) {
+			return true, guest.StoreAddr(dpc+dpcData, 0)
+		}
+	}
+	return false, nil
+}
+
+// SetDPCImportance sets where KeInsertQueueDpc puts the DPC: at the front for HighImportance.
+func SetDPCImportance(dpc guest.Addr, importance nt.DpcImportance) error {
+	if err := checkDPC(dpc); err != nil {
+		return err
+	}
+	return guest.Store8(dpc+dpcImportance, uint8(importance))
+}
+
+// SetDPCTarget sets the processor that the DPC runs on, as KeSetTargetProcessorDpc does. A number
+// that the system does not have is STATUS_INVALID_PARAMETER.
+func (s *System) SetDPCTarget(dpc guest.Addr, processor int) error {
+	if err := checkDPC(dpc); err != nil {
+		return err
+	}
+	if processor < 0 || processor >= len(s.procs) {
+		return nt.STATUS_INVALID_PARAMETER
+	}
+	return guest.Store16(dpc+dpcNumber, uint16(targetBase+processor))
+}
+
+// FlushDPCs waits until every DPC that is queued now, on any processor, has run, as KeFlushQueuedDpcs
+// does. The IRQL is below DISPATCH_LEVEL.
+func (t *Thread) FlushDPCs() {
+	var left atomic.Int32
+	left.Store(int32(len(t.sys.procs)))
+	marker := queuedDPC{work: func(*Thread) {
+		if left.Add(-1) == 0 {
+			t.unpark()
+		}
+	}}
+	for _, p := range t.sys.procs {
+		p.enqueueDPC(marker, false, t)
+	}
+	t.DeliverDPCs()
+	if left.Load() != 0 {
+		t.Park(func() bool { return left.Load() == 0 })
+	}
 }
 
 // enqueueDPC puts d at the end of p's queue, or at its front, and sees to it that the queue is run
-// soon: by the thread that holds p, or by the processor's own thread when nobody does. by is the
+// soon: by the thread that holds p, or by the processor's own goroutine when nobody does. by is the
 // thread that queues, or nil; if that holds p, it must call DeliverDPCs before it goes on.
 func (p *Processor) enqueueDPC(d queuedDPC, front bool, by *Thread) {
 	p.dpcLock.Lock()
-	if front {
-		p.dpcs = append(p.dpcs, queuedDPC{})
-		copy(p.dpcs[1:], p.dpcs)
-		p.dpcs[0] = d
-	} else {
+	switch {
+	case !front:
 		p.dpcs = append(p.dpcs, d)
+	case p.dpcFirst > 0:
+		p.dpcFirst--
+		p.dpcs[p.dpcFirst] = d
+	default:
+		p.dpcs = slices.Insert(p.dpcs, 0, d)
 	}
-	p.dpcPending.Store(true)
+	p.setPending(1)
 	p.dpcLock.Unlock()
 
 	switch t := p.held.Load(); {
 	case t == nil:
-		p.wakeDPCThread()
+		p.wakeDPC()
 	case t != by:
 		p.sys.CPU.Kick(t.ctx)
 	}
@@ -42,9 +173,9 @@ func (p *Processor) enqueueDPC(d queuedDPC, front bool, by *Thread) {
 func (p *Processor) removeDPC(object guest.Addr) bool {
 	p.dpcLock.Lock()
 	defer p.dpcLock.Unlock()
-	for i := range p.dpcs {
+	for i := p.dpcFirst; i < len(p.dpcs); i++ {
 		if p.dpcs[i].object == object {
-			p.dpcs = append(p.dpcs[:i], p.dpcs[i+1:]...)
+			p.dpcs = slices.Delete(p.dpcs, i, i+1)
 			return true
 		}
 	}
@@ -55,86 +186,111 @@ func (p *Processor) removeDPC(object guest.Addr) bool {
 func (p *Processor) nextDPC() (d queuedDPC, ok bool) {
 	p.dpcLock.Lock()
 	defer p.dpcLock.Unlock()
-	if len(p.dpcs) == 0 {
-		p.dpcPending.Store(false)
+	if p.dpcFirst == len(p.dpcs) {
+		p.dpcs, p.dpcFirst = p.dpcs[:0], 0
+		p.setPending(0)
 		return d, false
 	}
-	d = p.dpcs[0]
-	p.dpcs = append(p.dpcs[:0], p.dpcs[1:]...)
-	if d.object != 0 {
-		// From here on the driver may queue it again. A KDPC that is gone by now is the driver's
-		// loss: what it said when it was queued is what runs.
-		_ = guest.StoreAddr(d.object+kdpcDataOffset, 0)
-	}
+	d, p.dpcs[p.dpcFirst] = p.dpcs[p.dpcFirst], d
+	p.dpcFirst++
 	return d, true
 }
 
 // runDPCs runs the DPCs that wait on t's processor, at DISPATCH_LEVEL, and restores the IRQL.
+//
+// While the processor is lent, kicks go to the thread of the DPCs. One that says that another DPC
+// has come may be meant for the time after: so the queue is looked at once more when the processor
+// is back.
 func (t *Thread) runDPCs() {
 	p := t.proc
+	d := p.dpcThread
 	irql := p.pcr.Irql
 	p.pcr.Irql = nt.DISPATCH_LEVEL
-	for {
-		d, ok := p.nextDPC()
-		if !ok {
-			break
-		}
-		if d.work != nil {
-			d.work(t)
-		} else {
-			t.Call(d.routine, uint64(d.object), d.context, d.arg1, d.arg2)
-		}
-		if now := p.pcr.Irql; now != nt.DISPATCH_LEVEL {
-			t.Crash(&Bugcheck{Code: nt.IRQL_UNEXPECTED_VALUE,
-				Params: [4]uint64{uint64(now)<<16 | uint64(nt.DISPATCH_LEVEL)<<8, 0, 0, uint64(d.routine)},
-				Reason: "a DPC routine returned at " + now.String()})
-		}
+	for p.pending() {
+		t.proc = nil
+		d.occupy(p)
+		d.runQueue(p)
+		d.proc = nil
+		t.occupy(p)
 	}
 	p.pcr.Irql = irql
 }
 
+// runQueue empties p's queue, as the processor's own thread.
+func (t *Thread) runQueue(p *Processor) {
+	for {
+		d, ok := p.nextDPC()
+		if !ok {
+			return
+		}
+		if d.work != nil {
+			d.work(t)
+			continue
+		}
+		t.runDPC(d.object)
+	}
+}
+
+// runDPC calls the routine of a KDPC. The driver may queue the KDPC again as soon as it runs, and
+// free it.
+func (t *Thread) runDPC(object guest.Addr) {
+	d, err := guest.Ptr[nt.KDPC](object).Load()
+	if err == nil {
+		err = guest.StoreAddr(object+dpcData, 0)
+	}
+	if err != nil || d.DpcData != t.proc.region.Base() ||
+		d.Type != nt.DpcObject && d.Type != nt.ThreadedDpcObject {
+		t.Crash(&Bugcheck{Code: nt.TIMER_OR_DPC_INVALID,
+			Params: [4]uint64{1, uint64(object), uint64(object), uint64(object) + uint64(sizeofKDPC)},
+			Reason: fmt.Sprintf("the KDPC at %v was freed or overwritten while it was queued", object)})
+	}
+	t.Call(d.DeferredRoutine, uint64(object), uint64(d.DeferredContext), uint64(d.SystemArgument1),
+		uint64(d.SystemArgument2))
+	if now := t.IRQL(); now != nt.DISPATCH_LEVEL {
+		t.Crash(&Bugcheck{Code: nt.IRQL_UNEXPECTED_VALUE,
+			Params: [4]uint64{uint64(now)<<16 | uint64(nt.DISPATCH_LEVEL)<<8, 0, 0, uint64(d.DeferredRoutine)},
+			Reason: "a DPC routine returned at " + now.String()})
+	}
+}
+
 // DeliverDPCs runs the DPCs that wait on t's processor, if the IRQL allows it now.
 func (t *Thread) DeliverDPCs() {
-	if t.proc.dpcPending.Load() && t.IRQL() < nt.DISPATCH_LEVEL {
+	if t.proc.pending() && t.IRQL() < nt.DISPATCH_LEVEL {
 		t.runDPCs()
 	}
 }
 
-// wakeDPCThread makes p's own thread run the DPCs of a processor that no other thread holds.
-func (p *Processor) wakeDPCThread() {
-	if !p.sys.Ended() {
-		p.dpcThread.Do(p.startDPCThread)
-	}
+// InDPC reports whether t is a processor's own thread, in which DPC routines run.
+func (t *Thread) InDPC() bool { return t.proc != nil && t.proc.dpcThread == t }
+
+// wakeDPC makes p's own goroutine run the DPCs of a processor that no thread holds.
+func (p *Processor) wakeDPC() {
 	select {
 	case p.dpcWake <- struct{}{}:
 	default:
 	}
 }
 
-// startDPCThread makes the thread in whose context DPCs of an idle processor run.
-func (p *Processor) startDPCThread() {
-	s := p.sys
-	t, err := s.NewThread(s.SystemProcess)
-	if err != nil {
-		go s.Crash(&Bugcheck{Code: HostFault, Reason: "no thread for DPCs: " + err.Error()})
-		return
-	}
-	t.affinity = p.bit()
-	p.pcr.Prcb.IdleThread = t.Object
-	s.ended.Add(1)
-	go func() {
-		defer s.ended.Done()
-		for range p.dpcWake {
-			if s.Ended() {
-				return
-			}
-			if !p.dpcPending.Load() {
-				continue
-			}
-			// acquire takes this processor, and take runs the queue.
-			if err := t.Do(func() {}); err != nil {
+// runIdle runs DPCs while p is idle, on a goroutine of its own. Whoever else has p runs them
+// himself: when he takes p, when he lowers the IRQL or is kicked, or, by wakeDPC, when he gives it
+// back.
+func (p *Processor) runIdle() {
+	s, t := p.sys, p.dpcThread
+	for range p.dpcWake {
+		if s.Ended() {
+			return
+		}
+		for p.pending() && s.claim(p) {
+			err := t.guard(func() {
+				p.pcr.Irql = nt.DISPATCH_LEVEL
+				t.occupy(p)
+				t.runQueue(p)
+				p.pcr.Irql = nt.PASSIVE_LEVEL
+				t.yieldProcessor()
+			})
+			if err != nil {
 				return
 			}
 		}
-	}()
+	}
 }

@@ -2,6 +2,7 @@ package ke
 
 import (
 	"errors"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/drvhost/drvhost/guest"
@@ -15,8 +16,51 @@ const (
 	sizeofEProcess = unsafe.Sizeof(nt.EProcess{})
 	sizeofKProcess = unsafe.Sizeof(nt.KProcess{})
 
-	kdpcDataOffset = guest.Addr(unsafe.Offsetof(nt.KDPC{}.DpcData))
+	sizeofKDPC       = unsafe.Sizeof(nt.KDPC{})
+	sizeofKEvent     = unsafe.Sizeof(nt.KEvent{})
+	sizeofKSemaphore = unsafe.Sizeof(nt.KSemaphore{})
+	sizeofKTimer     = unsafe.Sizeof(nt.KTimer{})
+	sizeofKMutant    = unsafe.Sizeof(nt.KMutant{})
 )
+
+// Offsets into guest structures, in bytes.
+const (
+	headerType  = guest.Addr(unsafe.Offsetof(nt.DispatcherHeader{}.Type))
+	headerState = guest.Addr(unsafe.Offsetof(nt.DispatcherHeader{}.SignalState))
+	headerList  = guest.Addr(unsafe.Offsetof(nt.DispatcherHeader{}.WaitListHead))
+
+	semaphoreLimit = guest.Addr(unsafe.Offsetof(nt.KSemaphore{}.Limit))
+
+	mutantList       = guest.Addr(unsafe.Offsetof(nt.KMutant{}.MutantListEntry))
+	mutantOwner      = guest.Addr(unsafe.Offsetof(nt.KMutant{}.OwnerThread))
+	mutantAbandoned  = guest.Addr(unsafe.Offsetof(nt.KMutant{}.Abandoned))
+	mutantAPCDisable = guest.Addr(unsafe.Offsetof(nt.KMutant{}.ApcDisable))
+
+	timerInserted = guest.Addr(unsafe.Offsetof(nt.DispatcherHeader{}.DpcActive))
+	timerDue      = guest.Addr(unsafe.Offsetof(nt.KTimer{}.DueTime))
+	timerDPC      = guest.Addr(unsafe.Offsetof(nt.KTimer{}.Dpc))
+	timerPeriod   = guest.Addr(unsafe.Offsetof(nt.KTimer{}.Period))
+
+	dpcType       = guest.Addr(unsafe.Offsetof(nt.KDPC{}.Type))
+	dpcImportance = guest.Addr(unsafe.Offsetof(nt.KDPC{}.Importance))
+	dpcNumber     = guest.Addr(unsafe.Offsetof(nt.KDPC{}.Number))
+	dpcArgument1  = guest.Addr(unsafe.Offsetof(nt.KDPC{}.SystemArgument1))
+	dpcData       = guest.Addr(unsafe.Offsetof(nt.KDPC{}.DpcData))
+
+	listBlink = guest.Addr(unsafe.Offsetof(nt.ListEntry{}.Blink))
+
+	threadMutants = guest.Addr(unsafe.Offsetof(nt.EThread{}.Tcb.MutantListHead))
+)
+
+// DPCPendingOffset is where a KPCR has the word that is not 0 while DPCs wait on the processor, in
+// bytes; guest code that lowers the IRQL without an exit reads it. It is one of the words that
+// Windows keeps for itself.
+const DPCPendingOffset = unsafe.Offsetof(nt.KPCR{}.KernelReserved)
+
+// pending reports whether DPCs wait on p.
+func (p *Processor) pending() bool { return atomic.LoadUint32(&p.pcr.KernelReserved[0]) != 0 }
+
+func (p *Processor) setPending(v uint32) { atomic.StoreUint32(&p.pcr.KernelReserved[0], v) }
 
 // initList makes a list head in guest memory empty: it points at itself.
 func initList(head *nt.ListEntry) {

@@ -24,11 +24,12 @@ type Process struct {
 
 // NewProcess makes a process object. Release gives it back.
 func (s *System) NewProcess(id uintptr, name string) (*Process, error) {
-	obj, err := zeroed[nt.EProcess](s, sizeofEProcess)
+	p := &Process{sys: s, ID: id, Name: name}
+	obj, err := newObject[nt.EProcess](s, KindProcess, sizeofEProcess, p)
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{sys: s, Object: obj.Addr(), ID: id, Name: name}
+	p.Object = obj.Addr()
 	e := obj.Ref()
 	e.Pcb.Header.Type = nt.ProcessObject
 	e.Pcb.Header.Size = uint8(sizeofKProcess / 4 & 0xFF)
@@ -43,6 +44,18 @@ func (s *System) NewProcess(id uintptr, name string) (*Process, error) {
 	return p, nil
 }
 
+// ProcessAt gives the process whose EPROCESS is at addr, or nil.
+func (s *System) ProcessAt(addr guest.Addr) *Process {
+	s.registry.Lock()
+	defer s.registry.Unlock()
+	for p := range s.processes {
+		if p.Object == addr {
+			return p
+		}
+	}
+	return nil
+}
+
 // Release gives back the process object. No thread may belong to it any more.
 func (p *Process) Release() {
 	if p.released.Swap(true) {
@@ -51,5 +64,5 @@ func (p *Process) Release() {
 	p.sys.registry.Lock()
 	delete(p.sys.processes, p)
 	p.sys.registry.Unlock()
-	p.sys.Free(p.Object)
+	p.sys.dropObject(p.Object)
 }

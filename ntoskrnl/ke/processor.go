@@ -19,11 +19,11 @@ type Processor struct {
 	pcr    *nt.KPCR // the host's own memory, mapped as long as the system lives
 	held   atomic.Pointer[Thread]
 
-	dpcLock    sync.Mutex
-	dpcs       []queuedDPC
-	dpcPending atomic.Bool
-	dpcWake    chan struct{}
-	dpcThread  sync.Once
+	dpcLock   sync.Mutex
+	dpcs      []queuedDPC
+	dpcFirst  int           // dpcs before it have been run
+	dpcWake   chan struct{} // to the goroutine that runs DPCs while the processor is idle
+	dpcThread *Thread       // in whose context DPCs run, whoever holds the processor
 }
 
 func (s *System) newProcessor(n int) (*Processor, error) {
@@ -45,6 +45,13 @@ func (s *System) newProcessor(n int) (*Processor, error) {
 	prcb.GroupSetMember = 1 << n
 	prcb.GroupIndex = uint8(n)
 	prcb.MxCsr = 0x1F80
+	if p.dpcThread, err = s.NewThread(s.SystemProcess); err != nil {
+		p.release()
+		return nil, err
+	}
+	p.dpcThread.affinity = p.bit()
+	p.dpcThread.ctx.GSBase = uint64(region.Base())
+	prcb.IdleThread = p.dpcThread.Object
 	return p, nil
 }
 
@@ -64,6 +71,40 @@ func (p *Processor) KPCR() guest.Addr { return p.region.Base() }
 
 func (p *Processor) bit() uint64 { return 1 << p.number }
 
+// threadQueue is a queue of threads that wait for a processor, by Thread.nextReady.
+type threadQueue struct{ first, last *Thread }
+
+func (q *threadQueue) push(t *Thread) {
+	t.nextReady = nil
+	if q.last == nil {
+		q.first = t
+	} else {
+		q.last.nextReady = t
+	}
+	q.last = t
+}
+
+// take removes the first thread that want says yes to.
+func (q *threadQueue) take(want func(*Thread) bool) *Thread {
+	var before *Thread
+	for t := q.first; t != nil; before, t = t, t.nextReady {
+		if !want(t) {
+			continue
+		}
+		if before == nil {
+			q.first = t.nextReady
+		} else {
+			before.nextReady = t.nextReady
+		}
+		if q.last == t {
+			q.last = before
+		}
+		t.nextReady = nil
+		return t
+	}
+	return nil
+}
+
 // acquire gives t a processor that its affinity allows, and waits for one while there is none.
 func (t *Thread) acquire() {
 	s := t.sys
@@ -75,7 +116,7 @@ func (t *Thread) acquire() {
 	}
 	s.sched.Lock()
 	s.waiting.Add(1)
-	// Whoever gives a processor back publishes it and then looks at waiting, so one that became
+	// Whoever gives a processor back makes it idle and then looks at waiting, so one that became
 	// idle before the line above is seen here, and a later one is handed over.
 	if p := s.claimIdle(t.affinity, t.last); p != nil {
 		s.waiting.Add(-1)
@@ -83,7 +124,7 @@ func (t *Thread) acquire() {
 		t.take(p)
 		return
 	}
-	s.queue = append(s.queue, t)
+	s.queue.push(t)
 	s.startQuantumClock()
 	s.sched.Unlock()
 	for {
@@ -103,12 +144,8 @@ func (t *Thread) acquire() {
 func (t *Thread) abandonQueue() {
 	s := t.sys
 	s.sched.Lock()
-	for i, w := range s.queue {
-		if w == t {
-			s.queue = append(s.queue[:i], s.queue[i+1:]...)
-			s.waiting.Add(-1)
-			break
-		}
+	if s.queue.take(func(w *Thread) bool { return w == t }) != nil {
+		s.waiting.Add(-1)
 	}
 	s.sched.Unlock()
 	if p := t.granted.Swap(nil); p != nil {
@@ -134,16 +171,25 @@ func (s *System) claimIdle(affinity uint64, last *Processor) *Processor {
 	}
 }
 
+// claim takes p out of the set of idle processors, and reports whether it was there.
+func (s *System) claim(p *Processor) bool { return s.idle.And(^p.bit())&p.bit() != 0 }
+
 // take makes p the processor of t, and runs what DPCs wait on it.
 func (t *Thread) take(p *Processor) {
-	t.proc, t.last = p, p
-	p.held.Store(t)
+	t.last = p
 	p.pcr.Irql = nt.PASSIVE_LEVEL
-	p.pcr.Prcb.CurrentThread = t.Object
 	t.ctx.GSBase = uint64(p.region.Base())
-	if p.dpcPending.Load() {
+	t.occupy(p)
+	if p.pending() {
 		t.runDPCs()
 	}
+}
+
+// occupy makes t the thread that runs on p.
+func (t *Thread) occupy(p *Processor) {
+	t.proc = p
+	p.pcr.Prcb.CurrentThread = t.Object
+	p.held.Store(t)
 }
 
 // yieldProcessor gives t's processor back.
@@ -151,43 +197,42 @@ func (t *Thread) yieldProcessor() {
 	p := t.proc
 	t.proc = nil
 	p.held.Store(nil)
-	p.pcr.Prcb.CurrentThread = 0
+	p.pcr.Prcb.CurrentThread = p.dpcThread.Object
 	t.sys.giveBack(p)
 }
 
 // giveBack hands p to the thread that has waited longest for it, or makes it idle.
+//
+// No thread is left waiting beside an idle processor. Making p idle comes before the look at
+// waiting; a thread that wants one counts itself in waiting before its look at the idle set; and the
+// look at the queue and the claim are one step under sched, which a thread holds from counting
+// itself until it is in the queue.
 func (s *System) giveBack(p *Processor) {
-	if s.waiting.Load() > 0 && s.grantNext(p) {
+	if s.waiting.Load() > 0 && s.grantNext(p, false) {
 		return
 	}
 	s.idle.Or(p.bit())
-	for s.waiting.Load() > 0 || p.dpcPending.Load() {
-		if s.idle.And(^p.bit())&p.bit() == 0 {
-			return // somebody else has it, and will look himself
-		}
-		if s.grantNext(p) {
-			return
-		}
-		s.idle.Or(p.bit())
-		if p.dpcPending.Load() {
-			p.wakeDPCThread()
-		}
+	if s.waiting.Load() > 0 && s.grantNext(p, true) {
 		return
+	}
+	if p.pending() {
+		p.wakeDPC()
 	}
 }
 
-// grantNext hands p to the longest-waiting thread whose affinity allows it.
-func (s *System) grantNext(p *Processor) bool {
+// grantNext hands p to the longest-waiting thread whose affinity allows it, and reports whether
+// there is one. An idle p is claimed first; if somebody else was faster, it is theirs.
+func (s *System) grantNext(p *Processor, idle bool) bool {
 	s.sched.Lock()
 	defer s.sched.Unlock()
-	for i, t := range s.queue {
-		if t.affinity&p.bit() != 0 {
-			s.queue = append(s.queue[:i], s.queue[i+1:]...)
-			s.waiting.Add(-1)
-			t.granted.Store(p)
-			t.unpark()
-			return true
-		}
+	t := s.queue.take(func(t *Thread) bool {
+		return t.affinity&p.bit() != 0 && (!idle || s.claim(p))
+	})
+	if t == nil {
+		return false
 	}
-	return false
+	s.waiting.Add(-1)
+	t.granted.Store(p)
+	t.unpark()
+	return true
 }

@@ -21,7 +21,7 @@ func (s *System) startQuantumClock() {
 		for {
 			time.Sleep(quantum)
 			s.sched.Lock()
-			if len(s.queue) == 0 || s.Ended() {
+			if s.queue.first == nil || s.Ended() {
 				s.ticking = false
 				s.sched.Unlock()
 				return
@@ -43,9 +43,7 @@ func (t *Thread) preempted() {
 	if t.IRQL() >= nt.DISPATCH_LEVEL {
 		return
 	}
-	if t.proc.dpcPending.Load() {
-		t.runDPCs()
-	}
+	t.DeliverDPCs()
 	if t.IRQL() < nt.DISPATCH_LEVEL && t.sys.waiting.Load() > 0 {
 		t.Reschedule()
 	}

@@ -23,6 +23,12 @@ type Config struct {
 	Alloc func(size uintptr) (guest.Addr, error)
 	Free  func(addr guest.Addr)
 
+	// NewObject and DropObject, if set, make the memory of threads and processes instead, and give
+	// back the reference that came with it, so that they can be objects of an object manager. body
+	// is the *Thread or *Process.
+	NewObject  func(kind ObjectKind, size uintptr, body any) (guest.Addr, error)
+	DropObject func(addr guest.Addr)
+
 	// Export does an import call that guest code made on t; what it returns goes to RAX. Fault
 	// handles an instruction fault; when it returns, the thread resumes with the registers as they
 	// are then.
@@ -37,6 +43,15 @@ type Config struct {
 	Thunk      func(index uint32) guest.Addr
 }
 
+// ObjectKind says which kind of object NewObject makes.
+type ObjectKind uint8
+
+// The kinds of objects.
+const (
+	KindThread ObjectKind = iota
+	KindProcess
+)
+
 // System is the kernel core of one kernel: its processors, threads and dispatcher.
 type System struct {
 	Config
@@ -45,8 +60,13 @@ type System struct {
 	idle    atomic.Uint64 // a bit per processor that no thread holds
 	waiting atomic.Int32  // threads that wait for a processor
 	sched   sync.Mutex    // guards queue and ticking
-	queue   []*Thread     // those threads, longest first
+	queue   threadQueue   // those threads, longest first
 	ticking bool          // the quantum clock runs
+
+	buckets [bucketCount]bucket // waiters, by the address of what they wait for
+	timers  timerQueue
+	workers workers
+	clock   clock
 
 	crash  atomic.Pointer[Bugcheck]
 	closed atomic.Bool
@@ -54,9 +74,12 @@ type System struct {
 	registry  sync.Mutex
 	threads   map[*Thread]struct{}
 	byID      map[uintptr]*Thread
+	byObject  map[guest.Addr]*Thread
 	processes map[*Process]struct{}
 	nextID    uintptr
-	ended     sync.WaitGroup // goroutines of system threads and DPC threads
+	graves    []guest.Addr   // objects of system threads that have ended
+	stopping  bool           // no goroutine is started any more
+	ended     sync.WaitGroup // the system's own goroutines
 
 	// SystemProcess is the process that system threads belong to.
 	SystemProcess *Process
@@ -71,9 +94,13 @@ func New(cfg Config) (*System, error) {
 		Config:    cfg,
 		threads:   make(map[*Thread]struct{}),
 		byID:      make(map[uintptr]*Thread),
+		byObject:  make(map[guest.Addr]*Thread),
 		processes: make(map[*Process]struct{}),
 		nextID:    firstID,
+		clock:     newClock(),
 	}
+	s.timers.init(s)
+	s.workers.init(s)
 	var err error
 	if s.SystemProcess, err = s.NewProcess(systemProcessID, "System"); err != nil {
 		return nil, err
@@ -85,6 +112,7 @@ func New(cfg Config) (*System, error) {
 			return nil, err
 		}
 		s.procs = append(s.procs, p)
+		s.spawn(p.runIdle)
 	}
 	s.idle.Store(1<<cfg.Processors - 1)
 	return s, nil
@@ -104,13 +132,18 @@ func (s *System) Processors() int { return len(s.procs) }
 func (s *System) Processor(n int) *Processor { return s.procs[n] }
 
 // Close ends every thread and gives back all memory. Threads that guest code still occupies are
-// kicked out. It must not be called from inside Do.
+// kicked out, and every Do that is under way returns first. It must not be called from inside Do.
 func (s *System) Close() {
 	if s.closed.Swap(true) {
 		return
 	}
 	s.crash.CompareAndSwap(nil, errClosed)
+	s.registry.Lock()
+	s.stopping = true
+	s.registry.Unlock()
 	s.stopAll()
+	s.timers.stop()
+	s.workers.stop()
 	s.ended.Wait()
 	s.registry.Lock()
 	threads := make([]*Thread, 0, len(s.threads))
@@ -123,14 +156,38 @@ func (s *System) Close() {
 	}
 	s.registry.Unlock()
 	for _, t := range threads {
+		// A Do that is under way may run DPCs on another thread's stack: all end before any goes.
+		t.mu.Lock()
+		t.mu.Unlock() //nolint:staticcheck // waiting is all that is wanted
+	}
+	for _, t := range threads {
 		t.Release()
 	}
 	for _, p := range processes {
 		p.Release()
 	}
+	for _, a := range s.graves {
+		s.Free(a)
+	}
+	s.graves = nil
 	for _, p := range s.procs {
 		p.release()
 	}
+}
+
+// spawn starts a goroutine that Close waits for, unless the system is being closed already.
+func (s *System) spawn(f func()) bool {
+	s.registry.Lock()
+	defer s.registry.Unlock()
+	if s.stopping {
+		return false
+	}
+	s.ended.Add(1)
+	go func() {
+		defer s.ended.Done()
+		f()
+	}()
+	return true
 }
 
 // stopAll makes every thread notice that the system has ended: those in guest code are kicked, those
@@ -143,7 +200,7 @@ func (s *System) stopAll() {
 		t.unpark()
 	}
 	for _, p := range s.procs {
-		p.wakeDPCThread()
+		p.wakeDPC()
 	}
 }
 
@@ -164,10 +221,22 @@ func (s *System) newID() uintptr {
 	return s.nextID
 }
 
-// zeroed allocates a guest structure.
-func zeroed[T any](s *System, size uintptr) (guest.Ptr[T], error) {
-	a, err := s.Alloc(size)
+// newObject allocates the zeroed memory of a thread or process.
+func newObject[T any](s *System, kind ObjectKind, size uintptr, body any) (guest.Ptr[T], error) {
+	if s.NewObject == nil {
+		a, err := s.Alloc(size)
+		return guest.Ptr[T](a), err
+	}
+	a, err := s.NewObject(kind, size, body)
 	return guest.Ptr[T](a), err
+}
+
+func (s *System) dropObject(a guest.Addr) {
+	if s.NewObject == nil {
+		s.Free(a)
+		return
+	}
+	s.DropObject(a)
 }
 
 // Version is what the system presents itself as.

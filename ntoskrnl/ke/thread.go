@@ -1,8 +1,10 @@
 package ke
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/drvhost/drvhost/engine"
 	"github.com/drvhost/drvhost/guest"
@@ -25,8 +27,13 @@ type Thread struct {
 	wake    chan struct{}
 	index   uint32 // of the import call under way
 
-	affinity uint64
-	released atomic.Bool
+	nextReady *Thread // in the queue for processors
+	affinity  uint64
+	ideal     uint64 // the affinity that a driver has changed with KeSetSystemAffinityThread
+	wait      wait
+	timer     *time.Timer // ends waits with a timeout; made when first needed
+	released  atomic.Bool
+	system    bool // ends with its function, and is then signalled
 
 	// Object is the address of the ETHREAD.
 	Object guest.Addr
@@ -58,20 +65,30 @@ func (s *System) NewThread(p *Process) (*Thread, error) {
 	if err != nil {
 		return nil, errorsJoin(err, stack.Free())
 	}
-	obj, err := zeroed[nt.EThread](s, sizeofEThread)
+	t := &Thread{
+		sys: s, ctx: ctx, stack: stack, Process: p,
+		wake: make(chan struct{}, 1), affinity: 1<<s.Config.Processors - 1,
+	}
+	t.wait.init(t)
+	obj, err := newObject[nt.EThread](s, KindThread, sizeofEThread, t)
 	if err != nil {
 		s.CPU.FreeContext(ctx)
 		return nil, errorsJoin(err, stack.Free())
 	}
-	t := &Thread{
-		sys: s, ctx: ctx, stack: stack, Process: p, Object: obj.Addr(),
-		wake: make(chan struct{}, 1), affinity: 1<<s.Config.Processors - 1,
-	}
+	t.Object = obj.Addr()
 	s.registry.Lock()
 	t.ID = s.newID()
-	s.threads[t] = struct{}{}
-	s.byID[t.ID] = t
+	stopping := s.stopping
+	if !stopping {
+		s.threads[t] = struct{}{}
+		s.byID[t.ID] = t
+		s.byObject[t.Object] = t
+	}
 	s.registry.Unlock()
+	if stopping {
+		t.Release()
+		return nil, errClosed
+	}
 
 	e := obj.Ref()
 	tcb := &e.Tcb
@@ -82,23 +99,42 @@ func (s *System) NewThread(p *Process) (*Thread, error) {
 	tcb.StackLimit = stack.Base()
 	tcb.Process, tcb.ApcState.Process = p.Object, p.Object
 	tcb.BasePriority = 8
+	initList(&tcb.MutantListHead)
+	for i := range tcb.ApcState.ApcListHead {
+		initList(&tcb.ApcState.ApcListHead[i])
+	}
+	e.CreateTime = s.SystemTime()
 	e.Cid = nt.ClientID{UniqueProcess: nt.Handle(p.ID), UniqueThread: nt.Handle(t.ID)}
 	initList(&e.IrpList)
 	return t, nil
 }
 
-// Release gives back the thread's stack, registers and ETHREAD. Nothing may use it any more.
+// Release gives back the thread's stack, registers and ETHREAD, after the Do that is under way. The
+// ETHREAD stays for as long as somebody has a reference to it.
 func (t *Thread) Release() {
 	if t.released.Swap(true) {
 		return
 	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	s := t.sys
 	s.registry.Lock()
 	delete(s.threads, t)
 	delete(s.byID, t.ID)
+	delete(s.byObject, t.Object)
 	s.registry.Unlock()
+	if t.timer != nil {
+		t.timer.Stop()
+	}
 	s.CPU.FreeContext(t.ctx)
-	s.Free(t.Object)
+	if t.system && s.NewObject == nil {
+		// Nobody counts references: the object stays for those who may still wait for it.
+		s.registry.Lock()
+		s.graves = append(s.graves, t.Object)
+		s.registry.Unlock()
+	} else {
+		s.dropObject(t.Object)
+	}
 	_ = t.stack.Free() // a stack that cannot be given back stays with the space
 }
 
@@ -124,6 +160,13 @@ func (s *System) ThreadByID(id uintptr) *Thread {
 	return s.byID[id]
 }
 
+// ThreadAt gives the thread whose ETHREAD is at addr, or nil.
+func (s *System) ThreadAt(addr guest.Addr) *Thread {
+	s.registry.Lock()
+	defer s.registry.Unlock()
+	return s.byObject[addr]
+}
+
 // Do runs f as thread t, on the calling goroutine, with a processor at PASSIVE_LEVEL. It gives the
 // bugcheck that ended the system, a *ThreadExit if the thread ended itself, or nil. Calls of Do on
 // one thread wait for each other.
@@ -131,6 +174,9 @@ func (t *Thread) Do(f func()) (err error) {
 	t.mu.Lock()
 	defer t.leave(&err)
 	t.checkEnded()
+	if t.released.Load() {
+		return errReleased
+	}
 	t.acquire()
 	f()
 	if irql := t.IRQL(); irql != nt.PASSIVE_LEVEL {
@@ -138,6 +184,9 @@ func (t *Thread) Do(f func()) (err error) {
 	}
 	return nil
 }
+
+// errReleased is what a Do of a thread gives that was released.
+var errReleased = errors.New("ke: the thread was released")
 
 // ThreadExit is the error of a Do that PsTerminateSystemThread ended.
 type ThreadExit struct{ Status nt.Status }
@@ -147,7 +196,19 @@ func (e *ThreadExit) Error() string { return "thread ended: " + e.Status.Error()
 
 // leave ends a Do, however it ends.
 func (t *Thread) leave(err *error) {
-	r := recover()
+	t.settle(recover(), err)
+	t.mu.Unlock()
+}
+
+// guard runs f, which has to do with processors itself, and ends it as Do would.
+func (t *Thread) guard(f func()) (err error) {
+	defer func() { t.settle(recover(), &err) }()
+	f()
+	return nil
+}
+
+// settle deals with a panic that ended a Do, and gives back the processor.
+func (t *Thread) settle(r any, err *error) {
 	if r != nil {
 		if u, ok := r.(unwind); ok {
 			*err = t.outcome(u)
@@ -159,7 +220,6 @@ func (t *Thread) leave(err *error) {
 	if t.proc != nil {
 		t.yieldProcessor()
 	}
-	t.mu.Unlock()
 }
 
 func (t *Thread) outcome(u unwind) error {
@@ -168,9 +228,6 @@ func (t *Thread) outcome(u unwind) error {
 	}
 	return t.sys.crash.Load()
 }
-
-// Exit ends the thread: the Do that runs it returns a ThreadExit. It does not return.
-func (t *Thread) Exit(status nt.Status) { panic(unwind{status: status}) }
 
 // checkEnded ends the Do when the system has crashed or was closed.
 func (t *Thread) checkEnded() {
@@ -250,9 +307,7 @@ func (t *Thread) Park(done func() bool) {
 	irql := t.IRQL()
 	t.yieldProcessor()
 	for !done() {
-		if t.sys.Ended() {
-			panic(unwind{crashed: true})
-		}
+		t.checkEnded()
 		<-t.wake
 	}
 	t.acquire()
@@ -262,21 +317,3 @@ func (t *Thread) Park(done func() bool) {
 // Unpark makes a Park of t look again at what it waits for.
 func (t *Thread) Unpark() { t.unpark() }
 
-// StartSystemThread runs f as a new thread of process p on a goroutine of its own, and releases the
-// thread when it ends; ended is told how.
-func (s *System) StartSystemThread(p *Process, f func(t *Thread), ended func(t *Thread, err error)) (
-	*Thread, error) {
-	t, err := s.NewThread(p)
-	if err != nil {
-		return nil, err
-	}
-	s.ended.Add(1)
-	go func() {
-		defer s.ended.Done()
-		err := t.Do(func() { f(t) })
-		if ended != nil {
-			ended(t, err)
-		}
-	}()
-	return t, nil
-}

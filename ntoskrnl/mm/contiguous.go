@@ -48,10 +48,10 @@ func (m *Manager) AllocateContiguous(size uintptr, low, high, boundary uint64, p
 	if l.hi > lowPages && l.lo < lowPages {
 		high := *l
 		high.lo = lowPages
-		start, ok = m.ram.take(kindOther, n, 0, &high)
+		start, ok = m.ram.take(kindOther, n, &high)
 	}
 	if !ok {
-		if start, ok = m.ram.take(kindOther, n, 0, l); !ok {
+		if start, ok = m.ram.take(kindOther, n, l); !ok {
 			return 0, nt.STATUS_INSUFFICIENT_RESOURCES
 		}
 	}

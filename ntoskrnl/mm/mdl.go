@@ -266,6 +266,9 @@ func (m *Manager) checkLock(a nt.Addr, n uintptr, mode nt.ProcessorMode, op Lock
 func (m *Manager) accessible(a nt.Addr, n uintptr, need guest.Prot) bool {
 	page := a &^ (pageSize - 1)
 	for range SpanPages(a, n) {
+		if m.ram.contains(page) && m.ram.liveBlock(page) == nil {
+			return false
+		}
 		info, ok := m.space.Lookup(page)
 		if !ok || info.Prot&need != need {
 			return false

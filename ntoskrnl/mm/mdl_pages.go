@@ -82,13 +82,17 @@ func (m *Manager) takeMdlPages(blocks []*block, low, high uint64, want, chunk ui
 	l.align = 1
 	for n := want; n >= chunk && want > 0; {
 		n = min(n, want)
-		start, ok := m.ram.take(kindOther, n, 0, l)
+		start, ok := m.ram.take(kindOther, n, l)
 		if !ok {
 			n = n / 2 / chunk * chunk
 			continue
 		}
 		b := &block{page: start, pages: n, use: useMdl, kind: kindOther, tag: mdlTag,
 			size: uintptr(n) << pageShift}
+		if m.ram.open(start, n, guest.ProtNone) != nil {
+			m.ram.give(kindOther, start, n, 0)
+			return blocks
+		}
 		b.live.Store(true)
 		m.ram.enter(b)
 		blocks = append(blocks, b)

@@ -50,9 +50,8 @@ func (m *Manager) VirtualForPhysical(p uint64) nt.Addr {
 	pfn, off := p>>pageShift, nt.Addr(p&(pageSize-1))
 	switch {
 	case m.isRAM(pfn):
-		page := uint32(pfn - ramPFN)
-		if b := m.ram.blockOf(page); b != nil && b.live.Load() && b.use.direct() {
-			return m.ram.addr(page) + off
+		if a := m.ram.addr(uint32(pfn - ramPFN)); m.ram.liveBlock(a) != nil {
+			return a + off
 		}
 	case isOther(pfn):
 		a := otherAddr(pfn)
@@ -84,9 +83,7 @@ func otherFrame(a nt.Addr) uint64 { return otherPFN + uint64(a)>>pageShift }
 // pfnOf gives the page frame number of a page; ok is false where no page is.
 func (m *Manager) pfnOf(a nt.Addr) (pfn uint64, ok bool) {
 	if m.ram.contains(a) {
-		page := m.ram.page(a)
-		b := m.ram.blockOf(page)
-		return ramPFN + uint64(page), b != nil && b.live.Load() && b.use.direct()
+		return ramPFN + uint64(m.ram.page(a)), m.ram.liveBlock(a) != nil
 	}
 	if w := m.userWindow(a); w != nil {
 		return otherFrame(w.sysBase + (a - w.base)), true

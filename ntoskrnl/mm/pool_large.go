@@ -11,17 +11,17 @@ import (
 // to overwrite them.
 const zeroByPunch = 64
 
-// allocateLarge gives whole pages, with one behind them that has no access.
+// allocateLarge gives whole pages, as a rule with one behind them that has no access.
 func (m *Manager) allocateLarge(k kind, u use, size uintptr, tag Tag, zero bool) (nt.Addr, error) {
 	if size > uintptr(m.ram.pages)<<pageShift {
 		return 0, nt.STATUS_INSUFFICIENT_RESOURCES
 	}
 	n := uint32((size + pageSize - 1) >> pageShift)
-	start, ok := m.ram.take(k, n, 1, nil)
+	start, gap, ok := m.ram.takeGap(k, n, 1, nil)
 	if !ok {
 		return 0, nt.STATUS_INSUFFICIENT_RESOURCES
 	}
-	b := &block{page: start, pages: n, gap: 1, use: u, kind: k, tag: tag, size: size}
+	b := &block{page: start, pages: n, gap: gap, use: u, kind: k, tag: tag, size: size}
 	if err := m.openBlock(b, k.prot(), zero); err != nil {
 		return 0, err
 	}
@@ -36,6 +36,9 @@ func (m *Manager) openBlock(b *block, prot guest.Prot, zero bool) error {
 	}
 	a := m.ram.addr(b.page)
 	err := m.ram.open(b.page, b.pages, prot)
+	if err == nil && b.gap > 0 {
+		err = m.ram.open(b.page+b.pages, b.gap, guest.ProtNone)
+	}
 	if err == nil && zero {
 		err = guest.Fill(a, 0, b.size)
 	}
@@ -43,7 +46,7 @@ func (m *Manager) openBlock(b *block, prot guest.Prot, zero bool) error {
 		err = guest.Fill(a+nt.Addr(b.size), guardByte, pageSize-b.size%pageSize)
 	}
 	if err != nil {
-		m.ram.shut(b.page, b.pages)
+		m.ram.shut(b.page, b.pages, b.gap)
 		m.ram.give(b.kind, b.page, b.pages, b.gap)
 		return nt.STATUS_INSUFFICIENT_RESOURCES
 	}
@@ -85,7 +88,7 @@ func (m *Manager) closeBlock(b *block) bool {
 		return false
 	}
 	if b.use.direct() {
-		m.ram.shut(b.page, b.pages)
+		m.ram.shut(b.page, b.pages, b.gap)
 	}
 	m.ram.give(b.kind, b.page, b.pages, b.gap)
 	return true

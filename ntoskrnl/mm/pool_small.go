@@ -212,7 +212,7 @@ func (bc *blockCache) fresh() (*object, nt.Addr) {
 // newPage makes a page of free blocks, or nil.
 func (bc *blockCache) newPage() *block {
 	r := &bc.m.ram
-	start, ok := r.take(bc.kind, 1, 0, nil)
+	start, ok := r.take(bc.kind, 1, nil)
 	if !ok {
 		return nil
 	}
@@ -333,7 +333,7 @@ func (bc *blockCache) drop(b *block) {
 	bc.unlist(b)
 	b.live.Store(false)
 	r := &bc.m.ram
-	r.shut(b.page, 1)
+	r.shut(b.page, 1, 0)
 	r.give(b.kind, b.page, 1, 0)
 }
 

@@ -534,3 +534,32 @@ func TestNewRefusesSizes(t *testing.T) {
 		assert.Error(t, err)
 	}
 }
+
+// Every other page of many is freed, so that the direct map would fall into thousands of pieces.
+func TestManyPageBlocks(t *testing.T) {
+	m := newManager(t, Config{})
+	const n = 5000
+	var blocks [n]nt.Addr
+	for i := range blocks {
+		a, err := m.AllocatePool(nt.NonPagedPoolNx, pageSize, testTag)
+		require.NoError(t, err)
+		require.NoError(t, guest.Store64(a, uint64(i)))
+		blocks[i] = a
+	}
+	for i := 0; i < n; i += 2 {
+		require.NoError(t, m.FreePool(blocks[i]))
+	}
+	for i, a := range blocks {
+		v, err := guest.Load64(a)
+		if i%2 == 1 {
+			require.NoError(t, err)
+			require.EqualValues(t, i, v)
+			require.NoError(t, m.FreePool(a))
+			continue
+		}
+		require.True(t, err != nil || v == freedWord, "freed block %d: %#x, %v", i, v, err)
+		require.False(t, m.IsAddressValid(a))
+		assertPool(t, m.FreePool(a), nt.BAD_POOL_CALLER, 0x07)
+	}
+	assert.Zero(t, m.Use().NonPagedPool)
+}

@@ -39,8 +39,7 @@ func (m *Manager) ProbeForWrite(a nt.Addr, n, align uintptr, user UserMemory) nt
 // IsAddressValid is MmIsAddressValid: whether a read at a would not fault. Any memory counts: pool,
 // images, stacks, windows.
 func (m *Manager) IsAddressValid(a nt.Addr) bool {
-	info, ok := m.space.Lookup(a)
-	return ok && info.Committed && info.Prot&guest.ProtRead != 0
+	return m.accessible(a, 1, guest.ProtRead)
 }
 
 // The flags of MmCopyMemory.

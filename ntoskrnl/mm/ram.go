@@ -32,6 +32,12 @@ const (
 	quarantineRuns  = 64
 	quarantinePages = 4096
 
+	// maxFragments bounds how many pieces the direct map falls into because of pages without access
+	// between others: Linux allows a process some 65,000 mappings, and guest's list of a region's
+	// protections grows with each. Above it, blocks get no gap behind them, and what is freed is
+	// overwritten instead of shut.
+	maxFragments = 512
+
 	// chunkPages is the number of pages that one part of the block table covers.
 	chunkPages = 512
 )
@@ -43,9 +49,11 @@ type ram struct {
 	pages  uint32
 	fd     int
 
-	table []atomic.Pointer[chunk]
+	table  []atomic.Pointer[chunk]
+	access []guest.Prot // of each page; whoever owns the page may read and write it
 
 	mu         sync.Mutex
+	gaps       int // behind blocks in use
 	free       runSet
 	quarantine []pageRun // oldest first
 	waiting    uint32    // pages in quarantine
@@ -72,6 +80,7 @@ func (r *ram) init(space *guest.Space, size uintptr) error {
 	r.base = r.region.Base()
 	r.pages = uint32(size >> pageShift)
 	r.table = make([]atomic.Pointer[chunk], (r.pages+chunkPages-1)/chunkPages)
+	r.access = make([]guest.Prot, r.pages)
 	r.free.give(pageRun{0, r.pages})
 	return nil
 }
@@ -103,6 +112,15 @@ func (r *ram) block(a nt.Addr) *block {
 	return r.blockOf(r.page(a))
 }
 
+// liveBlock gives the block that the page at a, in the direct map, belongs to and is accessible in;
+// nil when there is none.
+func (r *ram) liveBlock(a nt.Addr) *block {
+	if b := r.block(a); b != nil && b.live.Load() && b.use.direct() {
+		return b
+	}
+	return nil
+}
+
 func (r *ram) blockOf(page uint32) *block {
 	if c := r.table[page/chunkPages].Load(); c != nil {
 		return c[page%chunkPages].Load()
@@ -110,26 +128,38 @@ func (r *ram) blockOf(page uint32) *block {
 	return nil
 }
 
-// take finds n pages for a block of the kind k, plus gap pages behind them that stay without
-// access. The pages have no access either, and any contents. The zero results say that there is no
-// such range, or that the kind's limit is reached.
-func (r *ram) take(k kind, n, gap uint32, l *limits) (start uint32, ok bool) {
+// take finds n pages for a block of the kind k. The zero results say that there is no such range,
+// or that the kind's limit is reached. Its contents are undefined.
+func (r *ram) take(k kind, n uint32, l *limits) (start uint32, ok bool) {
+	start, _, ok = r.takeGap(k, n, 0, l)
+	return start, ok
+}
+
+// takeGap is take with gap pages behind the others that have no access. Where there are many gaps
+// already, the result says that there is none.
+func (r *ram) takeGap(k kind, n, gap uint32, l *limits) (start, gapped uint32, ok bool) {
 	if n == 0 || n > r.pages || gap > r.pages-n {
-		return 0, false
+		return 0, 0, false
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n > r.limit[k]-r.used[k] {
-		return 0, false
+		return 0, 0, false
+	}
+	if r.gaps >= maxFragments {
+		gap = 0
 	}
 	for {
-		start, ok = r.find(n+gap, l)
+		start, ok = r.find(k, n+gap, l)
 		if ok {
 			r.used[k] += n
-			return start, true
+			if gap > 0 {
+				r.gaps++
+			}
+			return start, gap, true
 		}
 		if len(r.quarantine) == 0 {
-			return 0, false
+			return 0, 0, false
 		}
 		for len(r.quarantine) > 0 {
 			r.release()
@@ -137,17 +167,21 @@ func (r *ram) take(k kind, n, gap uint32, l *limits) (start uint32, ok bool) {
 	}
 }
 
-// find takes a free range. Without limits, low memory comes last.
-func (r *ram) find(n uint32, l *limits) (start uint32, ok bool) {
+// find takes a free range. Without limits, low memory comes last. Executable pages are put together,
+// apart from others, so that the direct map does not fall into pieces.
+func (r *ram) find(k kind, n uint32, l *limits) (start uint32, ok bool) {
 	if l != nil {
 		return r.free.take(n, l)
 	}
-	high := limits{lo: lowPages, hi: r.pages}
-	if start, ok = r.free.take(n, &high); ok {
+	if k == kindExec {
+		if start, ok = r.free.take(n, &limits{lo: r.pages / 2, hi: r.pages}); ok {
+			return start, true
+		}
+	}
+	if start, ok = r.free.take(n, &limits{lo: lowPages, hi: r.pages}); ok {
 		return start, true
 	}
-	all := limits{hi: r.pages}
-	return r.free.take(n, &all)
+	return r.free.take(n, &limits{hi: r.pages})
 }
 
 // enter puts b into the table.
@@ -164,16 +198,38 @@ func (r *ram) enter(b *block) {
 	}
 }
 
-// open gives the pages access.
+// open gives the pages of a block the access prot.
 func (r *ram) open(start, n uint32, prot guest.Prot) error {
-	return r.region.Protect(uintptr(start)<<pageShift, uintptr(n)<<pageShift, prot)
+	pages := r.access[start:][:n]
+	same := true
+	for _, p := range pages {
+		same = same && p == prot
+	}
+	if same {
+		return nil
+	}
+	if err := r.region.Protect(uintptr(start)<<pageShift, uintptr(n)<<pageShift, prot); err != nil {
+		return err
+	}
+	for i := range pages {
+		pages[i] = prot
+	}
+	return nil
 }
 
-// shut takes the pages' access away. At Linux's limit of mappings that can fail; then the pages are
-// overwritten with the pattern of freed memory.
-func (r *ram) shut(start, n uint32) {
-	if r.open(start, n, guest.ProtNone) != nil {
-		guest.Fill(r.addr(start), freedByte, uintptr(n)<<pageShift)
+// shut takes the access to the pages of a block, and the gap behind it, away. Where that would leave
+// too many pieces, or Linux allows no more, the block is overwritten with the pattern of freed
+// memory.
+func (r *ram) shut(start, n, gap uint32) {
+	r.mu.Lock()
+	pieces := len(r.free.runs) + len(r.quarantine)
+	r.mu.Unlock()
+	if (pieces < maxFragments || n >= punchPages) && r.open(start, n+gap, guest.ProtNone) == nil {
+		return
+	}
+	if r.open(start, n, guest.ProtRW) == nil {
+		// A driver may see its old bytes where this fails.
+		_ = guest.Fill(r.addr(start), freedByte, uintptr(n)<<pageShift)
 	}
 }
 
@@ -187,11 +243,14 @@ func (r *ram) punch(start, n uint32) error {
 	return nil
 }
 
-// give takes back what take gave, with the same numbers; the pages are shut.
+// give takes back what take or takeGap gave, with the same numbers; the pages are shut.
 func (r *ram) give(k kind, start, n, gap uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.used[k] -= n
+	if gap > 0 {
+		r.gaps--
+	}
 	r.quarantine = append(r.quarantine, pageRun{start, n + gap})
 	r.waiting += n + gap
 	for len(r.quarantine) > quarantineRuns || r.waiting > quarantinePages {

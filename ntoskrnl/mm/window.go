@@ -62,9 +62,13 @@ type windowTable struct {
 	bySys  []*Window
 }
 
+// windowShare bounds a window to that part of the addresses that windows have left, so that there
+// is room for some 200 of them.
+const windowShare = 32
+
 // NewWindow makes a window of size bytes, rounded up to a power of two; 0 is DefaultWindow. When
-// the user arena has no room for that many, it is smaller: see Size. name, such as "process 1234",
-// names it in messages.
+// there are many windows, or the user arena has no such room, it is smaller: see Size. name, such
+// as "process 1234", names it in messages.
 func (m *Manager) NewWindow(size uintptr, name string) (*Window, error) {
 	if size == 0 {
 		size = DefaultWindow
@@ -76,6 +80,13 @@ func (m *Manager) NewWindow(size uintptr, name string) (*Window, error) {
 	rounded := uintptr(MinWindow)
 	for rounded < size {
 		rounded *= 2
+	}
+	left := uintptr(guest.UserEnd - guest.UserBase)
+	for _, w := range m.windows.Load().byUser {
+		left -= min(w.size, left)
+	}
+	for rounded > MinWindow && rounded > left/windowShare {
+		rounded /= 2
 	}
 	for {
 		w, err := m.makeWindow(rounded, name)
@@ -217,8 +228,11 @@ func (w *Window) inRange(a nt.Addr, n uintptr) bool {
 }
 
 // Contains says whether the n bytes at a are user memory of this process: the window, or an MDL
-// that a driver mapped for it.
+// that a driver mapped for it. A nil window contains nothing.
 func (w *Window) Contains(a nt.Addr, n uintptr) bool {
+	if w == nil {
+		return false
+	}
 	if w.inRange(a, n) {
 		return true
 	}

@@ -3,6 +3,7 @@ package ob
 import (
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/drvhost/drvhost/guest"
 )
@@ -24,6 +25,7 @@ type Object struct {
 	// Body is what the owner of the type keeps for the object.
 	Body any
 
+	number uint32 // in the table of the manager
 	name   string // the last component; empty for an object without a name
 	parent *directory
 }
@@ -32,6 +34,7 @@ type Object struct {
 const (
 	headerSize   = 0x30
 	pointerCount = 0x00
+	objectNumber = 0x20 // where Windows points at what created the object
 )
 
 // Manager holds the objects of one kernel.
@@ -39,15 +42,20 @@ type Manager struct {
 	alloc func(size uintptr) (guest.Addr, error)
 	free  func(addr guest.Addr)
 
-	mu      sync.RWMutex
-	objects map[guest.Addr]*Object
-	root    *directory
+	// table has the objects by the number that their header holds, so that an address leads to its
+	// object without a lock. It is replaced when it grows; numbers are used again.
+	table atomic.Pointer[[]atomic.Pointer[Object]]
+
+	mu    sync.RWMutex // guards what follows, and changes of table
+	spare []uint32     // numbers that are free
+	root  *directory
 }
 
 // New makes a manager with an empty namespace. alloc gives zeroed nonpaged memory, aligned to 16
 // bytes.
 func New(alloc func(size uintptr) (guest.Addr, error), free func(addr guest.Addr)) *Manager {
-	m := &Manager{alloc: alloc, free: free, objects: make(map[guest.Addr]*Object)}
+	m := &Manager{alloc: alloc, free: free}
+	m.table.Store(new([]atomic.Pointer[Object]))
 	m.root = newDirectory("", nil)
 	for _, name := range []string{`\Device`, `\Driver`, `\FileSystem`, `\GLOBAL??`, `\Callback`,
 		`\BaseNamedObjects`, `\KernelObjects`, `\ObjectTypes`} {
@@ -70,16 +78,48 @@ func (m *Manager) Create(t *Type, size uintptr, body any) (*Object, error) {
 		return nil, err
 	}
 	m.mu.Lock()
-	m.objects[o.Addr] = o
-	m.mu.Unlock()
+	defer m.mu.Unlock()
+	if len(m.spare) == 0 {
+		m.grow()
+	}
+	o.number = m.spare[len(m.spare)-1]
+	if err := guest.Store32(base+objectNumber, o.number); err != nil {
+		return nil, err
+	}
+	m.spare = m.spare[:len(m.spare)-1]
+	(*m.table.Load())[o.number].Store(o)
 	return o, nil
 }
 
-// Find gives the object at an address, or nil when there is none.
+// grow doubles the table. The caller holds m.mu.
+func (m *Manager) grow() {
+	old := *m.table.Load()
+	bigger := make([]atomic.Pointer[Object], max(64, 2*len(old)))
+	for i := range old {
+		bigger[i].Store(old[i].Load())
+	}
+	for i := len(bigger) - 1; i >= len(old); i-- {
+		m.spare = append(m.spare, uint32(i))
+	}
+	m.table.Store(&bigger)
+}
+
+// Find gives the object at an address, or nil when there is none: the number in the header before
+// it says where in the table to look, and the table whether that is true.
 func (m *Manager) Find(addr guest.Addr) *Object {
-	m.mu.RLock()
-	defer m.mu.RUnlock()
-	return m.objects[addr]
+	if addr < headerSize {
+		return nil
+	}
+	n, err := guest.Load32(addr - headerSize + objectNumber)
+	if err != nil {
+		return nil
+	}
+	if table := *m.table.Load(); n < uint32(len(table)) {
+		if o := table[n].Load(); o != nil && o.Addr == addr {
+			return o
+		}
+	}
+	return nil
 }
 
 // Reference adds a reference to the object at addr, and reports whether there is one.
@@ -134,11 +174,12 @@ func (m *Manager) References(o *Object) int64 {
 
 func (m *Manager) delete(o *Object) {
 	m.mu.Lock()
-	if m.objects[o.Addr] != o {
+	slot := &(*m.table.Load())[o.number]
+	if !slot.CompareAndSwap(o, nil) {
 		m.mu.Unlock()
 		return
 	}
-	delete(m.objects, o.Addr)
+	m.spare = append(m.spare, o.number)
 	m.unname(o)
 	m.mu.Unlock()
 	if o.Type.Delete != nil {
@@ -151,9 +192,12 @@ func (m *Manager) delete(o *Object) {
 func (m *Manager) Outstanding() []*Object {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
-	all := make([]*Object, 0, len(m.objects))
-	for _, o := range m.objects {
-		all = append(all, o)
+	var all []*Object
+	table := *m.table.Load()
+	for i := range table {
+		if o := table[i].Load(); o != nil {
+			all = append(all, o)
+		}
 	}
 	return all
 }

@@ -32,8 +32,8 @@ func storeACL(a nt.Addr, h nt.ACL) error {
 	return guest.Write(a, b[:])
 }
 
-// CreateAcl is RtlCreateAcl: an empty ACL in size bytes at a. STATUS_BUFFER_TOO_SMALL below 8 bytes,
-// STATUS_INVALID_PARAMETER above 65535 or for a revision that is not 2, 3 or 4.
+// CreateAcl is RtlCreateAcl: an empty ACL in size bytes at a. STATUS_BUFFER_TOO_SMALL below 8
+// bytes, STATUS_INVALID_PARAMETER above 65535 or for a revision that is not 2, 3 or 4.
 func CreateAcl(a nt.Addr, size, revision uint32) error {
 	if size < aclHeader {
 		return nt.STATUS_BUFFER_TOO_SMALL
@@ -50,8 +50,8 @@ type ACE struct {
 	nt.ACEHeader
 }
 
-// walk goes through the entries of the ACL at a, up to its count or until visit says stop, and gives
-// the offset behind the last one seen. STATUS_INVALID_ACL if an entry leaves the ACL.
+// walk goes through the entries of the ACL at a, up to its count or until visit says stop, and
+// gives the offset behind the last one seen. STATUS_INVALID_ACL if an entry leaves the ACL.
 func walkACL(a nt.Addr, h nt.ACL, visit func(i int, e ACE) (stop bool, err error)) (int, error) {
 	at := aclHeader
 	for i := range int(h.AceCount) {
@@ -104,8 +104,8 @@ func ValidAcl(a nt.Addr) bool {
 	return err == nil
 }
 
-// FirstFreeAce is RtlFirstFreeAce: the address behind the last entry, null if the ACL is full; false
-// if it is malformed.
+// FirstFreeAce is RtlFirstFreeAce: the address behind the last entry, null if the ACL is full;
+// false if it is malformed.
 func FirstFreeAce(a nt.Addr) (nt.Addr, bool, error) {
 	h, err := loadACL(a)
 	if err != nil {
@@ -125,7 +125,8 @@ func FirstFreeAce(a nt.Addr) (nt.Addr, bool, error) {
 	return a + nt.Addr(at), true, nil
 }
 
-// GetAce is RtlGetAce: the address of entry i. STATUS_INVALID_PARAMETER for a wrong revision or index.
+// GetAce is RtlGetAce: the address of entry i. STATUS_INVALID_PARAMETER for a wrong revision or
+// index.
 func GetAce(a nt.Addr, i uint32) (nt.Addr, error) {
 	h, err := loadACL(a)
 	if err != nil {
@@ -148,11 +149,11 @@ func GetAce(a nt.Addr, i uint32) (nt.Addr, error) {
 	return found, nil
 }
 
-// AddKnownAce is RtlAddAccessAllowedAceEx, RtlAddAccessDeniedAceEx and RtlAddAuditAccessAce, by kind:
-// one of nt's three ACE types that are a mask and a SID. The row without "Ex" has flags 0.
+// AddKnownAce is RtlAddAccessAllowedAceEx, RtlAddAccessDeniedAceEx and RtlAddAuditAccessAce, by
+// kind: one of nt's three ACE types that are a mask and a SID. The row without "Ex" has flags 0.
 //
-// Statuses: STATUS_INVALID_SID, STATUS_REVISION_MISMATCH (a revision above 4), STATUS_INVALID_PARAMETER
-// (flags), STATUS_INVALID_ACL, STATUS_ALLOTTED_SPACE_EXCEEDED.
+// Statuses: STATUS_INVALID_SID, STATUS_REVISION_MISMATCH (a revision above 4),
+// STATUS_INVALID_PARAMETER (flags), STATUS_INVALID_ACL, STATUS_ALLOTTED_SPACE_EXCEEDED.
 func AddKnownAce(a nt.Addr, revision uint32, kind, flags uint8, mask uint32, sid nt.Addr) error {
 	var buf [nt.SECURITY_MAX_SID_SIZE]byte
 	s, err := loadSidBytes(sid, &buf)

@@ -78,8 +78,8 @@ func user(n, head nt.Addr) nt.Addr {
 // Count is RtlNumberGenericTableElementsAvl.
 func (t *AVLTable) Count() (uint32, error) { return guest.Load32(t.Addr + avlElements) }
 
-// Lookup is RtlLookupElementGenericTableAvl and …FullAvl: the user data equal to buffer, or null; and
-// the node found, or the one below which it belongs, with a TABLE_SEARCH_RESULT.
+// Lookup is RtlLookupElementGenericTableAvl and …FullAvl: the user data equal to buffer, or null;
+// and the node found, or the one below which it belongs, with a TABLE_SEARCH_RESULT.
 func (t *AVLTable) Lookup(buffer nt.Addr) (data, node nt.Addr, result uint32, err error) {
 	l := newLinks()
 	node, result = l.search(t.Addr, l.right(t.Addr), buffer, avlNodeSize, &t.Routines)
@@ -89,9 +89,9 @@ func (t *AVLTable) Lookup(buffer nt.Addr) (data, node nt.Addr, result uint32, er
 	return data, node, result, l.err
 }
 
-// Insert is RtlInsertElementGenericTableAvl: a copy of size bytes at buffer. It returns the user data
-// of the new element, or of the one that is there already (added is false then), or null if the
-// driver's allocation gave null.
+// Insert is RtlInsertElementGenericTableAvl: a copy of size bytes at buffer. It returns the user
+// data of the new element, or of the one that is there already (added is false then), or null if
+// the driver's allocation gave null.
 func (t *AVLTable) Insert(buffer nt.Addr, size uint32) (data nt.Addr, added bool, err error) {
 	data, node, result, err := t.Lookup(buffer)
 	if err != nil || data != 0 {
@@ -101,7 +101,9 @@ func (t *AVLTable) Insert(buffer nt.Addr, size uint32) (data nt.Addr, added bool
 }
 
 // InsertAt is RtlInsertElementGenericTableFullAvl: Insert at the place that Lookup gave.
-func (t *AVLTable) InsertAt(buffer nt.Addr, size uint32, node nt.Addr, result uint32) (data nt.Addr, added bool, err error) {
+func (t *AVLTable) InsertAt(
+	buffer nt.Addr, size uint32, node nt.Addr, result uint32,
+) (data nt.Addr, added bool, err error) {
 	if result == TableFoundNode {
 		return node + avlNodeSize, false, nil
 	}
@@ -259,8 +261,8 @@ func firstOf(a, b error) error {
 	return b
 }
 
-// Delete is RtlDeleteElementGenericTableAvl: false if there is no such element. The driver's routine
-// frees it.
+// Delete is RtlDeleteElementGenericTableAvl: false if there is no such element. The driver's
+// routine frees it.
 func (t *AVLTable) Delete(buffer nt.Addr) (bool, error) {
 	data, n, _, err := t.Lookup(buffer)
 	if err != nil || data == 0 {

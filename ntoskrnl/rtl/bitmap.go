@@ -238,8 +238,8 @@ func (b BitMap) find(n, hint uint32, set bool) (uint32, error) {
 	return s.find(n, 0, uint32(min(uint64(hint)+uint64(n)-1, uint64(b.Size))), set)
 }
 
-// FindSet is RtlFindSetBits: the start of n set bits in a row, from hint on, then from the start; or
-// [NoBits].
+// FindSet is RtlFindSetBits: the start of n set bits in a row, from hint on, then from the start;
+// or [NoBits].
 func (b BitMap) FindSet(n, hint uint32) (uint32, error) { return b.find(n, hint, true) }
 
 // FindClear is RtlFindClearBits.
@@ -263,8 +263,8 @@ func (b BitMap) FindSetAndClear(n, hint uint32) (uint32, error) {
 	return at, b.ClearBits(at, n)
 }
 
-// NextForwardRun is RtlFindNextForwardRunClear or …Set: the first run from i on. Without one Count is
-// 0 and Start is the bitmap's size. RtlFindFirstRunClear is this with i 0.
+// NextForwardRun is RtlFindNextForwardRunClear or …Set: the first run from i on. Without one Count
+// is 0 and Start is the bitmap's size. RtlFindFirstRunClear is this with i 0.
 func (b BitMap) NextForwardRun(i uint32, set bool) (Run, error) {
 	s := scanner{b: b}
 	return s.run(min(i, b.Size), b.Size, set)

@@ -4,8 +4,8 @@ package rtl
 //
 // Windows maps one BMP unit to one BMP unit, and, with few exceptions, only where the mapping goes
 // back and forth: U+00B5 (micro sign), U+0131 (dotless i), U+017F (long s), the title-case letters
-// U+01C5…, U+0345, the Greek symbols U+03D0… and U+1E9B stay as they are. So do U+00DF, which has no
-// single upper-case form, and surrogates. Exceptions, all in the up-case table that the exFAT
+// U+01C5…, U+0345, the Greek symbols U+03D0… and U+1E9B stay as they are. So do U+00DF, which has
+// no single upper-case form, and surrogates. Exceptions, all in the up-case table that the exFAT
 // specification prints (section 7.2.5.1): final sigma U+03C2 becomes U+03A3, and of the Greek
 // letters with iota subscript U+1FCC and U+1FFC become U+1FC3 and U+1FF3, not the other way about.
 // The tables here are Go's Unicode tables under these rules, without what Unicode added after

@@ -151,22 +151,30 @@ func toUI64(n number, err error) (uint64, nt.Addr, error) {
 func Strtol(s nt.Addr, base int32) (int32, nt.Addr, error) { return toLong(strto[uint8](s, base)) }
 
 // Strtoul is strtoul: ULONG_MAX on overflow; a minus sign negates.
-func Strtoul(s nt.Addr, base int32) (uint32, nt.Addr, error) { return toUlong(strto[uint8](s, base)) }
+func Strtoul(s nt.Addr, base int32) (uint32, nt.Addr, error) {
+	return toUlong(strto[uint8](s, base))
+}
 
 // Strtoi64 is _strtoi64.
 func Strtoi64(s nt.Addr, base int32) (int64, nt.Addr, error) { return toI64(strto[uint8](s, base)) }
 
 // Strtoui64 is _strtoui64.
-func Strtoui64(s nt.Addr, base int32) (uint64, nt.Addr, error) { return toUI64(strto[uint8](s, base)) }
+func Strtoui64(s nt.Addr, base int32) (uint64, nt.Addr, error) {
+	return toUI64(strto[uint8](s, base))
+}
 
 // Wcstol is wcstol.
 func Wcstol(s nt.Addr, base int32) (int32, nt.Addr, error) { return toLong(strto[uint16](s, base)) }
 
 // Wcstoul is wcstoul.
-func Wcstoul(s nt.Addr, base int32) (uint32, nt.Addr, error) { return toUlong(strto[uint16](s, base)) }
+func Wcstoul(s nt.Addr, base int32) (uint32, nt.Addr, error) {
+	return toUlong(strto[uint16](s, base))
+}
 
 // Wcstoi64 is _wcstoi64.
-func Wcstoi64(s nt.Addr, base int32) (int64, nt.Addr, error) { return toI64(strto[uint16](s, base)) }
+func Wcstoi64(s nt.Addr, base int32) (int64, nt.Addr, error) {
+	return toI64(strto[uint16](s, base))
+}
 
 // Wcstoui64 is _wcstoui64.
 func Wcstoui64(s nt.Addr, base int32) (uint64, nt.Addr, error) {
@@ -237,8 +245,11 @@ func itoa[C char](v uint64, kind Bits, dst nt.Addr, base int32) error {
 	return w.flush()
 }
 
-// Itoa is _itoa, _ltoa, _ultoa, _i64toa and _ui64toa, by kind; base is 2 to 36. The row returns dst.
-func Itoa(v uint64, kind Bits, dst nt.Addr, base int32) error { return itoa[uint8](v, kind, dst, base) }
+// Itoa is _itoa, _ltoa, _ultoa, _i64toa and _ui64toa, by kind; base is 2 to 36. The row returns
+// dst.
+func Itoa(v uint64, kind Bits, dst nt.Addr, base int32) error {
+	return itoa[uint8](v, kind, dst, base)
+}
 
 // Itow is _itow and kin.
 func Itow(v uint64, kind Bits, dst nt.Addr, base int32) error {

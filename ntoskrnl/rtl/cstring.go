@@ -8,6 +8,7 @@ package rtl
 import (
 	"math"
 
+	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 )
 
@@ -250,8 +251,8 @@ func Strpbrk(s, set nt.Addr) (nt.Addr, error) { return breakAt[uint8](s, set) }
 // Wcspbrk is wcspbrk.
 func Wcspbrk(s, set nt.Addr) (nt.Addr, error) { return breakAt[uint16](s, set) }
 
-// copyTo copies up to most units of src to dst, up to and with the NUL, and returns the units before
-// the NUL; cut says that no NUL was met.
+// copyTo copies up to most units of src to dst, up to and with the NUL, and returns the units
+// before the NUL; cut says that no NUL was met.
 func copyTo[C char](dst, src nt.Addr, most uintptr) (n uintptr, cut bool, err error) {
 	var c cursor[C]
 	var w writer[C]
@@ -430,12 +431,12 @@ func Wcsset(s nt.Addr, c uint16) error { return setAll(s, c, math.MaxInt) }
 // Wcsnset is _wcsnset.
 func Wcsnset(s nt.Addr, c uint16, n uintptr) error { return setAll(s, c, n) }
 
-// token is strtok_s and strtok: s is the text, or null to go on at *context. It returns the token's
-// address, or null, and stores where to go on.
-func token[C char](s, set, context nt.Addr, loadContext func(nt.Addr) (nt.Addr, error), storeContext func(nt.Addr, nt.Addr) error) (nt.Addr, error) {
+// token is strtok_s: s is the text, or null to go on at *context. It returns the token's address, or
+// null, and stores where to go on.
+func token[C char](s, set, context nt.Addr) (nt.Addr, error) {
 	if s == 0 {
 		var err error
-		if s, err = loadContext(context); err != nil || s == 0 {
+		if s, err = guest.LoadAddr(context); err != nil || s == 0 {
 			return 0, err
 		}
 	}
@@ -450,7 +451,7 @@ func token[C char](s, set, context nt.Addr, loadContext func(nt.Addr) (nt.Addr, 
 	}
 	end := offset[C](s, n)
 	if n == 0 {
-		return 0, storeContext(context, end)
+		return 0, guest.StoreAddr(context, end)
 	}
 	u, err := load[C](end)
 	if err != nil {
@@ -462,5 +463,5 @@ func token[C char](s, set, context nt.Addr, loadContext func(nt.Addr) (nt.Addr, 
 		}
 		end = offset[C](end, 1)
 	}
-	return s, storeContext(context, end)
+	return s, guest.StoreAddr(context, end)
 }

@@ -139,14 +139,18 @@ func tokenSecure[C char](s, set, context nt.Addr) (nt.Addr, error) {
 	if context == 0 || set == 0 {
 		return 0, nil
 	}
-	return token[C](s, set, context, guest.LoadAddr, guest.StoreAddr)
+	return token[C](s, set, context)
 }
 
 // StrtokS is strtok_s: the next token of s (null: of the text in *context), or null.
-func StrtokS(s, set, context nt.Addr) (nt.Addr, error) { return tokenSecure[uint8](s, set, context) }
+func StrtokS(s, set, context nt.Addr) (nt.Addr, error) {
+	return tokenSecure[uint8](s, set, context)
+}
 
 // WcstokS is wcstok_s.
-func WcstokS(s, set, context nt.Addr) (nt.Addr, error) { return tokenSecure[uint16](s, set, context) }
+func WcstokS(s, set, context nt.Addr) (nt.Addr, error) {
+	return tokenSecure[uint16](s, set, context)
+}
 
 // MemcpyS is memcpy_s and memmove_s: n bytes into size bytes at dst. A null pointer is EINVAL; too
 // small a destination is ERANGE, and is filled with zeros.

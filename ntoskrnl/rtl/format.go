@@ -73,7 +73,9 @@ const pointerSize = 4 << (^uintptr(0) >> 63)
 //
 // Errors: a *guest.FaultError for a bad pointer (what was formatted before it is in dst),
 // [ErrFormat], or what args returns.
-func FormatGuest(dst []byte, format nt.Addr, wide bool, args Args) (n int, truncated bool, err error) {
+func FormatGuest(
+	dst []byte, format nt.Addr, wide bool, args Args,
+) (n int, truncated bool, err error) {
 	p := printer{wide: wide, args: args, fnext: format, dst: dst, limit: len(dst)}
 	if format == 0 {
 		_, err := guest.Load8(0)
@@ -817,7 +819,9 @@ func (p *printer) integer(s *spec, base uint64, signed, upper bool) error {
 
 // field prints prefix, zeros, digits, more zeros and tail, padded to the width; a zero flag pads
 // between prefix and digits.
-func (p *printer) field(s *spec, prefix []byte, zeros int, digits []byte, after int, tail []byte) error {
+func (p *printer) field(
+	s *spec, prefix []byte, zeros int, digits []byte, after int, tail []byte,
+) error {
 	n := len(prefix) + zeros + len(digits) + after + len(tail)
 	if s.flags&(flagLeft|flagZero) == 0 {
 		if err := p.lead(s, n); err != nil {

@@ -20,9 +20,9 @@ func AppendIPv4(b []byte, ip [4]byte) []byte {
 	return b
 }
 
-// AppendIPv6 appends an IN6_ADDR: the longest run of two or more zero words, the first of equals, is
-// "::". The last two words are dotted in IPv4-compatible, -mapped and -translated addresses with a
-// first word that is not 0, and in ISATAP addresses.
+// AppendIPv6 appends an IN6_ADDR: the longest run of two or more zero words, the first of equals,
+// is "::". The last two words are dotted in IPv4-compatible, -mapped and -translated addresses with
+// a first word that is not 0, and in ISATAP addresses.
 func AppendIPv6(b []byte, ip [16]byte) []byte {
 	var w [8]uint16
 	for i := range w {
@@ -110,8 +110,8 @@ func storeText[C char](dst nt.Addr, text []byte) (nt.Addr, error) {
 	return offset[C](dst, uintptr(len(text))), w.flush()
 }
 
-// storeTextEx is the end of the Ex forms: *size, in units, must hold text and NUL; it gets the units
-// used or needed. STATUS_INVALID_PARAMETER if it is too small or a pointer is null.
+// storeTextEx is the end of the Ex forms: *size, in units, must hold text and NUL; it gets the
+// units used or needed. STATUS_INVALID_PARAMETER if it is too small or a pointer is null.
 func storeTextEx[C char](dst, size nt.Addr, text []byte) error {
 	if size == 0 {
 		return nt.STATUS_INVALID_PARAMETER

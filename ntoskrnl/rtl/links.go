@@ -7,9 +7,9 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// links reads and writes pointers of nodes. After an error reads give null and writes do nothing, so
-// that an algorithm checks err once per loop. budget bounds the steps through a tree that a driver
-// may have tied into a knot.
+// links reads and writes pointers of nodes. After an error reads give null and writes do nothing,
+// so that an algorithm checks err once per loop. budget bounds the steps through a tree that a
+// driver may have tied into a knot.
 type links struct {
 	err    error
 	budget int
@@ -161,7 +161,9 @@ type TableRoutines struct {
 
 // search looks for buffer below root. data is the offset of a node's user data. Its result is the
 // node found, or the one below which to insert.
-func (l *links) search(table, root, buffer nt.Addr, data nt.Addr, r *TableRoutines) (nt.Addr, uint32) {
+func (l *links) search(
+	table, root, buffer nt.Addr, data nt.Addr, r *TableRoutines,
+) (nt.Addr, uint32) {
 	if root == 0 {
 		return 0, TableEmptyTree
 	}

@@ -32,9 +32,9 @@ const (
 // lzSplit gives how many bits of a tuple are the length when pos bytes of the chunk are there.
 func lzSplit(pos int) uint { return 16 - uint(max(4, bits.Len(uint(pos-1)))) }
 
-// lzExpand decompresses the body of one chunk into dst and returns the bytes made; at most len(dst),
-// of which more is no error. STATUS_BAD_COMPRESSION_BUFFER for a reference before the chunk, or half
-// a tuple.
+// lzExpand decompresses the body of one chunk into dst and returns the bytes made; at most
+// len(dst), of which more is no error. STATUS_BAD_COMPRESSION_BUFFER for a reference before the
+// chunk, or half a tuple.
 func lzExpand(dst, src []byte) (int, error) {
 	n := 0
 	for i := 0; i < len(src); {
@@ -96,7 +96,8 @@ func lzSqueeze(dst *[lzChunk + lzHeader]byte, src []byte) int {
 			length, back := 0, 0
 			if i > 0 && i+3 <= len(src) {
 				most := min(len(src)-i, 1<<lzSplit(i)+2)
-				for p, tries := int(last[hash(i)]), 64; p > 0 && tries > 0; p, tries = int(before[p-1]), tries-1 {
+				p := int(last[hash(i)])
+				for tries := 64; p > 0 && tries > 0; tries-- {
 					k := 0
 					for k < most && src[p-1+k] == src[i+k] {
 						k++
@@ -104,6 +105,7 @@ func lzSqueeze(dst *[lzChunk + lzHeader]byte, src []byte) int {
 					if k > length {
 						length, back = k, i-(p-1)
 					}
+					p = int(before[p-1])
 				}
 			}
 			if length < 3 {
@@ -164,10 +166,12 @@ func CompressionWorkSpaceSize(format uint16) (buffer, fragment uint32, err error
 	return 0, 0, nt.STATUS_NOT_SUPPORTED
 }
 
-// CompressBuffer is RtlCompressBuffer for LZNT1: size bytes at src into room bytes at dst. It returns
-// the compressed size. STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER (formats NONE and DEFAULT),
-// STATUS_UNSUPPORTED_COMPRESSION (any other format), STATUS_NOT_SUPPORTED (engine).
-func CompressBuffer(format uint16, src nt.Addr, size uint32, dst nt.Addr, room uint32) (uint32, error) {
+// CompressBuffer is RtlCompressBuffer for LZNT1: size bytes at src into room bytes at dst. It
+// returns the compressed size. STATUS_BUFFER_TOO_SMALL, STATUS_INVALID_PARAMETER (formats NONE and
+// DEFAULT), STATUS_UNSUPPORTED_COMPRESSION (any other format), STATUS_NOT_SUPPORTED (engine).
+func CompressBuffer(
+	format uint16, src nt.Addr, size uint32, dst nt.Addr, room uint32,
+) (uint32, error) {
 	if _, _, err := CompressionWorkSpaceSize(format); err != nil {
 		return 0, err
 	}
@@ -197,20 +201,26 @@ func CompressBuffer(format uint16, src nt.Addr, size uint32, dst nt.Addr, room u
 	return made, nil
 }
 
-// DecompressBuffer is RtlDecompressBuffer for LZNT1: n bytes at src into at most room bytes at dst. It
-// returns the decompressed size; what does not fit is left out. STATUS_BAD_COMPRESSION_BUFFER for
-// malformed data, and the statuses of the format as [CompressBuffer].
-func DecompressBuffer(format uint16, dst nt.Addr, room uint32, src nt.Addr, n uint32) (uint32, error) {
+// DecompressBuffer is RtlDecompressBuffer for LZNT1: n bytes at src into at most room bytes at dst.
+// It returns the decompressed size; what does not fit is left out. STATUS_BAD_COMPRESSION_BUFFER
+// for malformed data, and the statuses of the format as [CompressBuffer].
+func DecompressBuffer(
+	format uint16, dst nt.Addr, room uint32, src nt.Addr, n uint32,
+) (uint32, error) {
 	return decompress(format, dst, room, src, n, 0)
 }
 
 // DecompressFragment is RtlDecompressFragment: like DecompressBuffer from byte offset of the
 // decompressed data on.
-func DecompressFragment(format uint16, dst nt.Addr, room uint32, src nt.Addr, n, offset uint32) (uint32, error) {
+func DecompressFragment(
+	format uint16, dst nt.Addr, room uint32, src nt.Addr, n, offset uint32,
+) (uint32, error) {
 	return decompress(format, dst, room, src, n, offset)
 }
 
-func decompress(format uint16, dst nt.Addr, room uint32, src nt.Addr, n, offset uint32) (uint32, error) {
+func decompress(
+	format uint16, dst nt.Addr, room uint32, src nt.Addr, n, offset uint32,
+) (uint32, error) {
 	if err := lzFormat(format); err != nil {
 		return 0, err
 	}

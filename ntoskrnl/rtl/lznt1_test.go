@@ -23,24 +23,24 @@ func TestDecompress(t *testing.T) {
 		want string
 		err  error
 	}{
-		{"the example of [MS-XCA] section 3.3", "\x38\xb0\x88\x46\x23\x20\x00\x47\x20\x41\x00\x10\xa2\x47" +
+		{"the example of [MS-XCA] section 3.3", "\x38\xb0\x88\x46\x23\x20\x00\x20\x47\x20\x41\x00\x10\xa2\x47" +
 			"\x01\xa0\x45\x20\x44\x00\x08\x45\x01\x50\x79\x00\xc0\x45\x20\x05\x24\x13\x88\x05\xb4\x02\x4a\x44" +
 			"\xef\x03\x58\x02\x8c\x09\x16\x01\x48\x45\x00\xbe\x00\x9e\x00\x04\x01\x18\x90\x00", 300,
 			"F# F# G A A G F# E D D E F# F# E E F# F# G A A G F# E D D E F# E D D E E F# D E F# G F# " +
 				"D E F# G F# E D E A F# F# G A A G F# E D D E F# E D D\x00", nil},
 		{"a stored chunk", "\x03\x30WXYZ", 10, "WXYZ", nil},
 		{"literals", "\x04\xb0\x00ABCD", 10, "ABCD", nil},
-		{"a repeat", "\x06\xb0\x10Wine\x01\x30", 10, "WineWine", nil},
+		{"a repeat", "\x06\xb0\x10Echo\x01\x30", 10, "EchoEcho", nil},
 		{"a repeat over itself", "\x03\xb0\x02a\x05\x00", 20, "aaaaaaaaa", nil},
-		{"cut at the end of the buffer", "\x06\xb0\x10Wine\x01\x30", 6, "WineWi", nil},
+		{"cut at the end of the buffer", "\x06\xb0\x10Echo\x01\x30", 6, "EchoEc", nil},
 		{"two chunks: the first is filled with zeros", "\x03\x30WXYZ\x01\x30ab", 5000, "WXYZ" + strings.Repeat("\x00", 4092) + "ab", nil},
 		{"a header of zero ends the data", "\x03\x30WXYZ\x00\x00\x01\x30ab", 5000, "WXYZ", nil},
 		{"one byte behind the last chunk", "\x03\x30WXYZ\x77", 10, "WXYZ", nil},
 		{"empty", "", 10, "", nt.STATUS_BAD_COMPRESSION_BUFFER},
 		{"one byte", "\x03", 10, "", nt.STATUS_BAD_COMPRESSION_BUFFER},
 		{"a chunk beyond the end", "\x04\x30WXYZ", 10, "", nt.STATUS_BAD_COMPRESSION_BUFFER},
-		{"half a tuple", "\x05\xb0\x10Wine\x01", 10, "", nt.STATUS_BAD_COMPRESSION_BUFFER},
-		{"a reference before the start", "\x06\xb0\x10Wine\x01\x40", 10, "", nt.STATUS_BAD_COMPRESSION_BUFFER},
+		{"half a tuple", "\x05\xb0\x10Echo\x01", 10, "", nt.STATUS_BAD_COMPRESSION_BUFFER},
+		{"a reference before the start", "\x06\xb0\x10Echo\x01\x40", 10, "", nt.STATUS_BAD_COMPRESSION_BUFFER},
 		{"a reference at the start", "\x02\xb0\x01\x01\x00", 10, "", nt.STATUS_BAD_COMPRESSION_BUFFER},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestCompress(t *testing.T) {
 
 // FuzzDecompress: any data gives a result or an error, and stays within the buffer.
 func FuzzDecompress(f *testing.F) {
-	f.Add([]byte("\x06\xb0\x10Wine\x01\x30"), uint32(0), uint32(100))
+	f.Add([]byte("\x06\xb0\x10Echo\x01\x30"), uint32(0), uint32(100))
 	f.Add([]byte("\x03\x30WXYZ\x01\x30ab"), uint32(4090), uint32(100))
 	m := newMemory(f)
 	src, dst := m.alloc(0x8000), m.alloc(0x4010)

@@ -9,8 +9,8 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// Crc32 is RtlComputeCrc32 and RtlCrc32: the CRC of IEEE 802.3 (reflected, polynomial 0xEDB88320) of
-// n bytes at a, continued from crc, which is 0 at first.
+// Crc32 is RtlComputeCrc32 and RtlCrc32: the CRC of IEEE 802.3 (reflected, polynomial 0xEDB88320)
+// of n bytes at a, continued from crc, which is 0 at first.
 func Crc32(crc uint32, a nt.Addr, n uintptr) (uint32, error) {
 	var buf [chunkSize]byte
 	for n > 0 {

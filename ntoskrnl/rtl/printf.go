@@ -135,8 +135,8 @@ func SwprintfS(dst nt.Addr, size uintptr, format nt.Addr, args Args) (int32, err
 	return snprintfS[uint16](dst, size, size, format, args)
 }
 
-// SnprintfS is _snprintf_s and _vsnprintf_s: at most count characters and a NUL; -1 when more was to
-// be written, with the cut string if count is [Truncate] or below size, else with an empty one.
+// SnprintfS is _snprintf_s and _vsnprintf_s: at most count characters and a NUL; -1 when more was
+// to be written, with the cut string if count is [Truncate] or below size, else with an empty one.
 func SnprintfS(dst nt.Addr, size, count uintptr, format nt.Addr, args Args) (int32, error) {
 	return snprintfS[uint8](dst, size, count, format, args)
 }

@@ -104,8 +104,8 @@ func SetGroup(a, group nt.Addr, defaulted bool) error {
 		when(defaulted, nt.SE_GROUP_DEFAULTED))
 }
 
-// SetDacl is RtlSetDaclSecurityDescriptor. Without present the descriptor has no DACL; present with a
-// null dacl grants everyone everything.
+// SetDacl is RtlSetDaclSecurityDescriptor. Without present the descriptor has no DACL; present with
+// a null dacl grants everyone everything.
 func SetDacl(a nt.Addr, present bool, dacl nt.Addr, defaulted bool) error {
 	if !present {
 		return changeDescriptor(a, absoluteDacl, 0, nt.SE_DACL_PRESENT|nt.SE_DACL_DEFAULTED, 0)
@@ -133,8 +133,8 @@ func ValidSecurityDescriptor(a nt.Addr) bool {
 		(d.Dacl == 0 || ValidAcl(d.Dacl)) && (d.Sacl == 0 || ValidAcl(d.Sacl))
 }
 
-// ValidRelativeSecurityDescriptor is RtlValidRelativeSecurityDescriptor: the descriptor of size bytes
-// at a is self-relative, all of it lies within size, and it has the parts that required names
+// ValidRelativeSecurityDescriptor is RtlValidRelativeSecurityDescriptor: the descriptor of size
+// bytes at a is self-relative, all of it lies within size, and it has the parts that required names
 // (OWNER_SECURITY_INFORMATION…).
 func ValidRelativeSecurityDescriptor(a nt.Addr, size, required uint32) bool {
 	if size < relativeSize {
@@ -171,7 +171,8 @@ func ValidRelativeSecurityDescriptor(a nt.Addr, size, required uint32) bool {
 		h, err := loadACL(p)
 		return err == nil && fits(p, 0, int(h.AclSize)) && ValidAcl(p)
 	}
-	return sid(d.Owner, nt.OWNER_SECURITY_INFORMATION) && sid(d.Group, nt.GROUP_SECURITY_INFORMATION) &&
+	return sid(d.Owner, nt.OWNER_SECURITY_INFORMATION) &&
+		sid(d.Group, nt.GROUP_SECURITY_INFORMATION) &&
 		acl(d.Dacl, nt.SE_DACL_PRESENT, nt.DACL_SECURITY_INFORMATION) &&
 		acl(d.Sacl, nt.SE_SACL_PRESENT, nt.SACL_SECURITY_INFORMATION)
 }
@@ -217,8 +218,8 @@ func LengthSecurityDescriptor(a nt.Addr) (uint32, error) {
 	return n, nil
 }
 
-// AbsoluteToSelfRelativeSD is RtlAbsoluteToSelfRelativeSD: size is the address of the length of dst,
-// which gets the length needed if that is too small (STATUS_BUFFER_TOO_SMALL).
+// AbsoluteToSelfRelativeSD is RtlAbsoluteToSelfRelativeSD: size is the address of the length of
+// dst, which gets the length needed if that is too small (STATUS_BUFFER_TOO_SMALL).
 // STATUS_BAD_DESCRIPTOR_FORMAT if src is self-relative already.
 func AbsoluteToSelfRelativeSD(src, dst, size nt.Addr) error {
 	d, err := LoadSecurityDescriptor(src)

@@ -49,8 +49,8 @@ func StoreSid(a nt.Addr, s nt.SID) (int, error) {
 	return len(b), guest.Write(a, b)
 }
 
-// ValidSid is RtlValidSid: the revision is 1, there are at most 15 sub-authorities, and the memory is
-// there.
+// ValidSid is RtlValidSid: the revision is 1, there are at most 15 sub-authorities, and the memory
+// is there.
 func ValidSid(a nt.Addr) bool {
 	if a == 0 {
 		return false
@@ -117,8 +117,8 @@ func CopySid(size uint32, dst, src nt.Addr) error {
 	return guest.Move(dst, src, uintptr(n))
 }
 
-// ConvertSidToUnicodeString is RtlConvertSidToUnicodeString: S-1-5-18, with a NUL. alloc is nil if dst
-// has a buffer; STATUS_BUFFER_OVERFLOW if it is too small, STATUS_INVALID_SID for no SID.
+// ConvertSidToUnicodeString is RtlConvertSidToUnicodeString: S-1-5-18, with a NUL. alloc is nil if
+// dst has a buffer; STATUS_BUFFER_OVERFLOW if it is too small, STATUS_INVALID_SID for no SID.
 func ConvertSidToUnicodeString(dst, sid nt.Addr, alloc Alloc) error {
 	s, err := LoadSid(sid)
 	if err != nil {

@@ -61,9 +61,9 @@ func tooLarge(n, size uintptr) bool {
 	return hi != 0 || lo > 1<<47
 }
 
-// Qsort is qsort: n elements of size bytes at base. A comparison that contradicts itself leaves some
-// order. The error is compare's, a *guest.FaultError, or STATUS_INVALID_PARAMETER for an array that
-// no address space holds.
+// Qsort is qsort: n elements of size bytes at base. A comparison that contradicts itself leaves
+// some order. The error is compare's, a *guest.FaultError, or STATUS_INVALID_PARAMETER for an array
+// that no address space holds.
 func Qsort(base nt.Addr, n, size uintptr, compare Compare) error {
 	if n < 2 || size == 0 {
 		return nil

@@ -113,8 +113,8 @@ func (l *links) unlink(n nt.Addr) nt.Addr {
 	return p
 }
 
-// SplayDelete is RtlDelete: it takes n out of its tree, splays, and returns the new root, null if the
-// tree is empty.
+// SplayDelete is RtlDelete: it takes n out of its tree, splays, and returns the new root, null if
+// the tree is empty.
 func SplayDelete(n nt.Addr) (nt.Addr, error) {
 	l := newLinks()
 	root := l.unlink(n)
@@ -223,7 +223,9 @@ func (t *GenericTable) Insert(buffer nt.Addr, size uint32) (data nt.Addr, added 
 }
 
 // InsertAt is RtlInsertElementGenericTableFull: Insert at a place that a search gave.
-func (t *GenericTable) InsertAt(buffer nt.Addr, size uint32, node nt.Addr, result uint32) (data nt.Addr, added bool, err error) {
+func (t *GenericTable) InsertAt(
+	buffer nt.Addr, size uint32, node nt.Addr, result uint32,
+) (data nt.Addr, added bool, err error) {
 	l := newLinks()
 	if result == TableFoundNode {
 		l.set(t.Addr, l.splay(node))
@@ -289,8 +291,8 @@ func (t *GenericTable) Delete(buffer nt.Addr) (bool, error) {
 	return true, t.Routines.Free(t.Addr, n)
 }
 
-// Enumerate is RtlEnumerateGenericTable: the first element in order with restart, else the one behind
-// the root, which the last call made so; null at the end.
+// Enumerate is RtlEnumerateGenericTable: the first element in order with restart, else the one
+// behind the root, which the last call made so; null at the end.
 func (t *GenericTable) Enumerate(restart bool) (nt.Addr, error) {
 	l := newLinks()
 	n := l.get(t.Addr)

@@ -37,7 +37,9 @@ func multiByteTo(src nt.Addr, n uint32, put func(uint16) error) (lossy bool, err
 }
 
 // unicodeTo streams n units at src into UTF-8 sequences; mapping, if not nil, maps each unit first.
-func unicodeTo(src nt.Addr, n uint32, mapping func(uint16) uint16, put func([]byte) error) (lossy bool, err error) {
+func unicodeTo(
+	src nt.Addr, n uint32, mapping func(uint16) uint16, put func([]byte) error,
+) (lossy bool, err error) {
 	var c cursor[uint16]
 	c.start(src)
 	var b [utf8.UTFMax]byte
@@ -72,7 +74,9 @@ func unicodeTo(src nt.Addr, n uint32, mapping func(uint16) uint16, put func([]by
 
 // toUnicodeN converts into size bytes at dst. full is what the caller gets when dst is too small,
 // nil for silence; bytes counts what was written.
-func toUnicodeN(dst nt.Addr, size uint32, src nt.Addr, n uint32, full error) (bytes uint32, lossy bool, err error) {
+func toUnicodeN(
+	dst nt.Addr, size uint32, src nt.Addr, n uint32, full error,
+) (bytes uint32, lossy bool, err error) {
 	var w writer[uint16]
 	w.start(dst)
 	lossy, err = multiByteTo(src, n, func(u uint16) error {
@@ -91,7 +95,9 @@ func toUnicodeN(dst nt.Addr, size uint32, src nt.Addr, n uint32, full error) (by
 	return bytes, lossy, err
 }
 
-func toMultiByteN(dst nt.Addr, size uint32, src nt.Addr, n uint32, mapping func(uint16) uint16, full error) (bytes uint32, lossy bool, err error) {
+func toMultiByteN(
+	dst nt.Addr, size uint32, src nt.Addr, n uint32, mapping func(uint16) uint16, full error,
+) (bytes uint32, lossy bool, err error) {
 	var w writer[uint8]
 	w.start(dst)
 	lossy, err = unicodeTo(src, n/2, mapping, func(b []byte) error {
@@ -134,7 +140,8 @@ func UpcaseUnicodeToMultiByteN(dst nt.Addr, size uint32, src nt.Addr, n uint32) 
 	return bytes, err
 }
 
-// MultiByteToUnicodeSize is RtlMultiByteToUnicodeSize: the bytes of UTF-16 that n bytes at src make.
+// MultiByteToUnicodeSize is RtlMultiByteToUnicodeSize: the bytes of UTF-16 that n bytes at src
+// make.
 func MultiByteToUnicodeSize(src nt.Addr, n uint32) (uint32, error) {
 	var size uint32
 	_, err := multiByteTo(src, n, func(uint16) error { size += 2; return nil })

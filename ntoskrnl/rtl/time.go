@@ -106,7 +106,9 @@ func LoadTimeFields(a nt.Addr) (TimeFields, error) {
 // Store writes the TIME_FIELDS to a.
 func (f TimeFields) Store(a nt.Addr) error {
 	var b [16]byte
-	for i, v := range [...]int16{f.Year, f.Month, f.Day, f.Hour, f.Minute, f.Second, f.Milliseconds, f.Weekday} {
+	for i, v := range [...]int16{
+		f.Year, f.Month, f.Day, f.Hour, f.Minute, f.Second, f.Milliseconds, f.Weekday,
+	} {
 		binary.LittleEndian.PutUint16(b[2*i:], uint16(v))
 	}
 	return guest.Write(a, b[:])

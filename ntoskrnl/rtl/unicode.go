@@ -76,9 +76,9 @@ const (
 	FindCharFold          = 4 // compare without case
 )
 
-// FindCharInUnicode is RtlFindCharInUnicodeString on Go values. The position is in bytes: behind the
-// unit found when searching forwards, before it when searching backwards. STATUS_NOT_FOUND if there
-// is none, STATUS_INVALID_PARAMETER for an unknown flag.
+// FindCharInUnicode is RtlFindCharInUnicodeString on Go values. The position is in bytes: behind
+// the unit found when searching forwards, before it when searching backwards. STATUS_NOT_FOUND if
+// there is none, STATUS_INVALID_PARAMETER for an unknown flag.
 func FindCharInUnicode(flags uint32, s, set []uint16) (uint16, error) {
 	if flags&^(FindCharFromEnd|FindCharComplementSet|FindCharFold) != 0 {
 		return 0, nt.STATUS_INVALID_PARAMETER
@@ -111,8 +111,8 @@ func FindCharInUnicode(flags uint32, s, set []uint16) (uint16, error) {
 }
 
 // parseInteger reads a number as RtlUnicodeStringToInteger and RtlCharToInteger do: white space is
-// all units up to ' ', one sign, with base 0 the prefixes 0x, 0o and 0b, then digits up to the first
-// unit that is none. Overflow wraps. next gives the units, and 0 at the end.
+// all units up to ' ', one sign, with base 0 the prefixes 0x, 0o and 0b, then digits up to the
+// first unit that is none. Overflow wraps. next gives the units, and 0 at the end.
 func parseInteger(base uint32, next func() (uint16, error)) (uint32, error) {
 	switch base {
 	case 0, 2, 8, 10, 16:
@@ -179,8 +179,8 @@ func UnicodeToInteger(s []uint16, base uint32) (uint32, error) {
 	})
 }
 
-// formatInteger writes v's digits (upper case) to the end of buf. base 0 means 10; a base other than
-// 2, 8, 10 and 16 is STATUS_INVALID_PARAMETER.
+// formatInteger writes v's digits (upper case) to the end of buf. base 0 means 10; a base other
+// than 2, 8, 10 and 16 is STATUS_INVALID_PARAMETER.
 func formatInteger(buf *[64]byte, v uint64, base uint32) ([]byte, error) {
 	switch base {
 	case 0:

@@ -1,0 +1,62 @@
+# What one needs to know: `make run` shows the thing working, `make test` tests it. Both need only Go.
+
+GO ?= go
+export CGO_ENABLED = 0
+
+# Packages that run driver code cannot run under the race detector: it needs cgo, and it does not
+# know of accesses that driver code makes.
+RACE_PACKAGES = ./nt/... ./guest/... ./pe/... ./ntoskrnl/ob/... ./ntoskrnl/rtl/... \
+	./driverhost/wire/... ./client/...
+
+.PHONY: all build run test real bench fixtures fixtures-check layouts-check lint race fuzz clean
+
+all: build
+
+build: bin/drvhost
+
+bin/drvhost: FORCE
+	$(GO) build -trimpath -o $@ ./cmd/drvhost
+
+.PHONY: FORCE
+FORCE:
+
+# Loads a fixture driver in a host process and talks to its device from a second process.
+run: build
+	bin/drvhost demo
+
+test:
+	$(GO) test ./...
+
+# The tests on drivers that others wrote. They skip, loudly, where the files are missing; with
+# DRVHOST_REQUIRE_REAL_DRIVERS=1 that is a failure.
+real:
+	$(GO) test -count=1 -v -run RealDriver ./pe ./driverhost/check
+
+# Prints each figure with its ratio to a floor from the same run.
+bench:
+	$(GO) run ./internal/bench
+
+# Needs clang, lld and mingw-w64's headers; see fixtures/build.sh.
+fixtures:
+	fixtures/build.sh
+
+fixtures-check:
+	fixtures/build.sh --check
+
+layouts-check:
+	nt/testdata/regen.sh --check
+
+lint:
+	@test -z "$$(gofmt -l .)" || { echo "gofmt would change:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+
+race:
+	CGO_ENABLED=1 $(GO) test -race $(RACE_PACKAGES)
+
+FUZZTIME ?= 10s
+fuzz:
+	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) ./pe
+	$(GO) test -run '^$$' -fuzz '^FuzzMap$$' -fuzztime $(FUZZTIME) ./pe
+
+clean:
+	rm -rf bin

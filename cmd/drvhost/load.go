@@ -1,0 +1,257 @@
+package main
+
+// load: a host process in the foreground.
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+
+	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/ntoskrnl/ke"
+)
+
+const loadHelp = `Load loads drivers into a new host process, in the order in which they are given, calls
+their DriverEntry, and offers their devices to other processes until it is interrupted.
+
+It says what it mapped and where, what it bound, which devices and links there are, and prints
+what the drivers print. On Ctrl-C or SIGTERM pending requests are cancelled, get 5 s to end and
+are then named, files are closed and the drivers unloaded in reverse order. A driver without
+DriverUnload ends with the process. When a driver crashes, the bugcheck is printed on standard
+error and every client gets an error at once.
+
+With --format json each line is an event: {"event": "driver" | "listening" | "print" |
+"crash" | "end", …}.`
+
+func (a *app) loadCommand() *cobra.Command {
+	var flags hostFlags
+	cmd := &cobra.Command{
+		Use:   "load FILE...",
+		Short: "Start a host process with one or more drivers",
+		Long:  loadHelp,
+		Example: `  drvhost load echo.sys
+  drvhost load exportlib.sys importer.sys
+  drvhost load --log io --missing=fail foo.sys`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, files []string) error {
+			l, err := a.newLoading(&flags)
+			if err != nil {
+				return err
+			}
+			return l.run(files)
+		},
+	}
+	flags.add(cmd.Flags())
+	return cmd
+}
+
+// The events of --format json.
+type (
+	driverEvent struct {
+		Event string `json:"event"` // driver
+		driverhost.DriverReport
+	}
+	listeningEvent struct {
+		Event      string `json:"event"` // listening
+		PID        int    `json:"pid"`
+		RuntimeDir string `json:"runtime_dir"`
+		Socket     string `json:"socket"`
+	}
+	printEvent struct {
+		Event string `json:"event"` // print
+		Text  string `json:"text"`
+	}
+	crashEvent struct {
+		Event    string                 `json:"event"` // crash
+		Bugcheck driverhost.CrashReport `json:"bugcheck"`
+	}
+	endEvent struct {
+		Event    string              `json:"event"` // end
+		Stuck    []string            `json:"stuck"`
+		Left     map[string][]string `json:"left"`
+		NoUnload []string            `json:"no_unload"`
+	}
+)
+
+// loading is a host process from start to end.
+type loading struct {
+	*app
+	host    *driverhost.Host
+	signals chan os.Signal
+}
+
+func (a *app) newLoading(flags *hostFlags) (*loading, error) {
+	out, errs := &lineWriter{w: a.out}, &lineWriter{w: a.err}
+	l := &loading{app: &app{a.format, a.runtimeDir, out, errs}, signals: make(chan os.Signal, 2)}
+	opts, err := flags.options(errs)
+	if err != nil {
+		return nil, err
+	}
+	opts.Print = func(text string) { l.event(printEvent{"print", text}, text) }
+	l.host, err = driverhost.New(opts)
+	return l, err
+}
+
+// event tells something: as JSON, or as text.
+func (l *loading) event(e any, text string) {
+	if l.format == formatJSON {
+		_ = l.json(e)
+	} else {
+		fmt.Fprint(l.out, text)
+	}
+}
+
+func (l *loading) run(files []string) error {
+	signal.Notify(l.signals, os.Interrupt, unix.SIGTERM)
+	for _, file := range files {
+		if err := l.load(file); err != nil {
+			return l.giveUp(err)
+		}
+	}
+	if err := l.host.Listen(l.runtimeDir); err != nil {
+		return l.giveUp(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- l.host.Serve() }()
+	l.event(listeningEvent{"listening", os.Getpid(), l.runtimeDir, l.host.Socket()},
+		fmt.Sprintf("drvhost: process %d serves these devices at %s; Ctrl-C ends it\n", os.Getpid(),
+			l.host.Socket()))
+	select {
+	case <-l.signals:
+		if l.format == formatText {
+			fmt.Fprintln(l.err, "drvhost: ending: what is pending is cancelled (again: at once)")
+		}
+	case <-l.host.Done():
+	case err := <-served:
+		if err != nil {
+			return l.giveUp(err)
+		}
+	}
+	return l.end()
+}
+
+// load loads one driver. DriverEntry may take as long as it likes: a signal ends the process then.
+func (l *loading) load(file string) error {
+	done := make(chan error, 1)
+	var d *driverhost.Driver
+	go func() {
+		var err error
+		d, err = l.host.Load(file)
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			return err
+		}
+	case <-l.signals:
+		fmt.Fprintf(l.err, "drvhost: interrupted in the DriverEntry of %s\n", file)
+		return silent(exitInterrupted)
+	}
+	r := l.host.Describe(d)
+	if l.format == formatJSON {
+		return l.json(driverEvent{"driver", r})
+	}
+	_, err := r.WriteTo(l.out)
+	return err
+}
+
+// giveUp ends a host that could not be started, so that nothing is left of it.
+func (l *loading) giveUp(err error) error {
+	var crash *ke.Bugcheck
+	var exit *exitError
+	switch {
+	case errors.As(err, &exit):
+		return err // the process ends with DriverEntry still at it
+	case errors.As(err, &crash):
+		<-l.host.Done()
+		return l.end()
+	}
+	l.closeAtOnce(l.host.Close)
+	return err
+}
+
+// end closes the host and says how that went.
+func (l *loading) end() error {
+	var report driverhost.CloseReport
+	var err error
+	crashed := l.host.Crashed() != nil
+	if !l.closeAtOnce(func() (driverhost.CloseReport, error) {
+		report, err = l.host.Close()
+		return report, err
+	}) {
+		return silent(exitInterrupted)
+	}
+	if b := l.host.Crashed(); b != nil {
+		l.crash(b)
+		if crashed {
+			err = nil // what it is follows from the crash
+		}
+	}
+	l.sayReport(report)
+	switch {
+	case l.host.Crashed() != nil:
+		return silent(exitCrash)
+	case err != nil:
+		return err
+	case len(report.Stuck) > 0:
+		return silent(exitStuck)
+	}
+	return nil
+}
+
+// closeAtOnce runs the end of the host, and says false if a signal cut it short.
+func (l *loading) closeAtOnce(end func() (driverhost.CloseReport, error)) bool {
+	done := make(chan struct{})
+	go func() {
+		_, _ = end()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return true
+	case <-l.signals:
+		return false
+	}
+}
+
+// crash prints a bugcheck.
+func (l *loading) crash(b *ke.Bugcheck) {
+	r := l.host.DescribeCrash(b)
+	_, _ = r.WriteTo(l.err)
+	if l.format == formatJSON {
+		_ = l.json(crashEvent{"crash", r})
+	}
+}
+
+func (l *loading) sayReport(r driverhost.CloseReport) {
+	if l.format == formatJSON {
+		e := endEvent{"end", r.Stuck, r.Left, r.NoUnload}
+		if e.Stuck == nil {
+			e.Stuck = []string{}
+		}
+		if e.Left == nil {
+			e.Left = map[string][]string{}
+		}
+		if e.NoUnload == nil {
+			e.NoUnload = []string{}
+		}
+		_ = l.json(e)
+		return
+	}
+	for _, s := range r.Stuck {
+		fmt.Fprintf(l.err, "drvhost: cancelled, and not completed within 5 s: %s\n", s)
+	}
+	for driver, left := range r.Left {
+		for _, what := range left {
+			fmt.Fprintf(l.err, "drvhost: %s left behind on unload: %s\n", driver, what)
+		}
+	}
+	for _, driver := range r.NoUnload {
+		fmt.Fprintf(l.out, "drvhost: %s has no DriverUnload: it ends with the process\n", driver)
+	}
+}

@@ -1,0 +1,99 @@
+package main
+
+// --log, --trace and the other flags of commands that make a host.
+
+import (
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/pflag"
+
+	"github.com/drvhost/drvhost/driverhost"
+)
+
+// hostFlags are what a host can be told.
+type hostFlags struct {
+	processors int
+	missing    string
+	log        []string
+	trace      bool
+}
+
+func (f *hostFlags) add(flags *pflag.FlagSet) {
+	flags.IntVar(&f.processors, "processors", 0, "`number` of virtual processors (default: the machine's)")
+	flags.StringVar(&f.missing, "missing", "report",
+		"what an import that nothing answers does: `fail` the load, or report it when it is called")
+	flags.StringSliceVar(&f.log, "log", nil, "log what these `parts` do, to standard error: all, or of "+
+		strings.Join(driverhost.LogNames, ", ")+"; of a component of the kernel, the driver's calls")
+	flags.BoolVar(&f.trace, "trace", false, "show every call that a driver makes, on standard error")
+}
+
+// options makes the host's options. w takes the log.
+func (f *hostFlags) options(w io.Writer) (driverhost.Options, error) {
+	if err := wanted("missing", f.missing, "report", "fail"); err != nil {
+		return driverhost.Options{}, err
+	}
+	if f.processors < 0 || f.processors > driverhost.MaxProcessors {
+		return driverhost.Options{}, usage("--processors %d: want 1 to %d", f.processors,
+			driverhost.MaxProcessors)
+	}
+	log, calls, err := newLog(f.log, w)
+	if err != nil {
+		return driverhost.Options{}, err
+	}
+	opts := driverhost.Options{Processors: f.processors, FailMissing: f.missing == "fail", Log: log}
+	switch {
+	case f.trace:
+		opts.Trace = func(line string) { _, _ = io.WriteString(w, line+"\n") }
+	case calls:
+		opts.Trace = driverhost.TraceTo(log)
+	}
+	return opts, nil
+}
+
+// newLog makes a log of warnings and errors, and of everything from the parts that are named. calls
+// says that a component of the kernel is among them.
+func newLog(parts []string, w io.Writer) (log hclog.Logger, calls bool, err error) {
+	on := make(map[string]bool)
+	for _, p := range parts {
+		p = strings.ToLower(strings.TrimSpace(p))
+		switch {
+		case p == "all":
+			for _, name := range driverhost.LogNames {
+				on[name] = true
+			}
+		case slices.Contains(driverhost.LogNames, p):
+			on[p] = true
+		default:
+			return nil, false, usage("--log %s: there is no such part; want all, or of %s", p,
+				strings.Join(driverhost.LogNames, ", "))
+		}
+	}
+	for name := range on {
+		calls = calls || driverhost.IsComponent(name)
+	}
+	return hclog.New(&hclog.LoggerOptions{
+		Output: w, Level: hclog.Warn, IndependentLevels: true,
+		SubloggerHook: func(sub hclog.Logger) hclog.Logger {
+			if on[sub.Name()] {
+				sub.SetLevel(hclog.Debug)
+			}
+			return sub
+		},
+	}), calls, nil
+}
+
+// lineWriter lets several goroutines write to one file, each write as a whole.
+type lineWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (l *lineWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}

@@ -1,0 +1,232 @@
+package driverhost
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/drvhost/drvhost/devobj"
+	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl/ke"
+)
+
+// What a host has to tell of a loaded driver and of a crash: for people as text, for programs as JSON.
+
+// Hex is a number that JSON has as a string, "0x1a".
+type Hex uint64
+
+// String gives "0x1a".
+func (h Hex) String() string { return "0x" + strconv.FormatUint(uint64(h), 16) }
+
+// MarshalText gives String.
+func (h Hex) MarshalText() ([]byte, error) { return []byte(h.String()), nil }
+
+// UnmarshalText reads what MarshalText gives.
+func (h *Hex) UnmarshalText(text []byte) error {
+	v, err := strconv.ParseUint(string(text), 0, 64)
+	*h = Hex(v)
+	return err
+}
+
+// Imports says what a driver's imports came to.
+type Imports struct {
+	Bound   int      `json:"bound"`   // imports that something answers
+	Missing []string `json:"missing"` // the others, "module!name"
+}
+
+// DriverReport is what a loaded driver is, where, and what it has made.
+type DriverReport struct {
+	File          string   `json:"file"`
+	Service       string   `json:"service"`
+	Module        string   `json:"module"`
+	Base          Hex      `json:"base"`
+	Size          Hex      `json:"size"` // bytes
+	PreferredBase Hex      `json:"preferred_base"`
+	Relocated     bool     `json:"relocated"`
+	Imports       Imports  `json:"imports"`
+	DriverEntry   string   `json:"driver_entry"` // the status by name
+	Devices       []string `json:"devices"`
+	Links         []string `json:"links"`
+	CanUnload     bool     `json:"can_unload"` // it has a DriverUnload routine
+}
+
+// Describe reports on a loaded driver.
+func (h *Host) Describe(d *Driver) DriverReport {
+	m := d.Module
+	r := DriverReport{File: d.Path, Service: d.Service, Module: m.Name(), Base: Hex(m.Base()),
+		Size: Hex(m.Size()), PreferredBase: Hex(m.Image().PreferredBase), Relocated: m.Relocated(),
+		Imports:     Imports{Bound: d.Bound, Missing: append([]string{}, d.Missing...)},
+		DriverEntry: d.Entry.String(), CanUnload: d.Object.Ref().DriverUnload != 0}
+	r.Devices, r.Links = h.Names(d)
+	return r
+}
+
+// Names gives a driver's devices, oldest first, and the Win32 names that lead to them, as `\\.\Echo`.
+func (h *Host) Names(d *Driver) (devices, links []string) {
+	devices, links = []string{}, []string{}
+	for _, dev := range slices.Backward(h.Kernel.Dev.Devices(d.Driver)) {
+		devices = append(devices, dev.Describe())
+	}
+	for _, l := range h.Kernel.Ob.Links(dosDevices) {
+		if o, _, status := h.Kernel.Ob.Lookup(l.Path); status == nt.STATUS_SUCCESS {
+			if dev, ok := o.Body.(*devobj.Device); ok && dev.Driver == d.Driver {
+				links = append(links, win32Prefix+strings.TrimPrefix(l.Path, dosDevices+`\`))
+			}
+		}
+	}
+	return devices, links
+}
+
+const win32Prefix = `\\.\`
+
+// WriteTo writes the report for people.
+func (r DriverReport) WriteTo(w io.Writer) (int64, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: service %s\n", r.File, r.Service)
+	where := "where it wants to be"
+	if r.Relocated {
+		where = fmt.Sprintf("relocated; it wants to be at %v", r.PreferredBase)
+	}
+	fmt.Fprintf(&b, "  mapped   %v to %v, %s (%s)\n", r.Base, r.Base+r.Size, kilobytes(uint64(r.Size)),
+		where)
+	fmt.Fprintf(&b, "  imports  %d bound, %d missing\n", r.Imports.Bound, len(r.Imports.Missing))
+	for _, m := range r.Imports.Missing {
+		fmt.Fprintf(&b, "  missing  %s (reported if it is called)\n", m)
+	}
+	fmt.Fprintf(&b, "  entry    DriverEntry returned %s\n", r.DriverEntry)
+	for _, d := range r.Devices {
+		fmt.Fprintf(&b, "  device   %s\n", d)
+	}
+	for _, l := range r.Links {
+		fmt.Fprintf(&b, "  link     %s\n", l)
+	}
+	if !r.CanUnload {
+		b.WriteString("  unload   none: without DriverUnload it ends with the process\n")
+	}
+	n, err := io.WriteString(w, b.String())
+	return int64(n), err
+}
+
+func kilobytes(n uint64) string { return fmt.Sprintf("%d KiB", (n+1023)/1024) }
+
+// CrashReport is a bugcheck with where it was.
+type CrashReport struct {
+	Code   string `json:"code"` // "0x0000007e"
+	Name   string `json:"name"`
+	Params [4]Hex `json:"params"`
+	Reason string `json:"reason"`
+	// Module and Offset are where the processor was, or, when that is in no module, where the
+	// innermost return address on the stack is; Module is "" without either.
+	Module    string `json:"module"`
+	Offset    Hex    `json:"offset"`
+	RIP       Hex    `json:"rip"`
+	IRQL      string `json:"irql"`
+	Processor int    `json:"processor"` // -1 if the thread held none
+	ThreadID  uint64 `json:"thread_id"`
+	// Registers has rax to r15 and rflags.
+	Registers map[string]Hex `json:"registers"`
+	// Stack are the words near the top of the stack that point into the code of drivers, innermost
+	// first: return addresses, and what looks like one.
+	Stack []string `json:"stack"`
+	// HostStack is the Go stack when drvhost itself failed.
+	HostStack string `json:"host_stack,omitempty"`
+}
+
+// registerNames are the registers in the processor's encoding order.
+var registerNames = [16]string{"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15"}
+
+const registerRSP = 4
+
+// DescribeCrash reports on the bugcheck that ended this host.
+func (h *Host) DescribeCrash(b *ke.Bugcheck) CrashReport {
+	r := CrashReport{Code: fmt.Sprintf("0x%08x", uint32(b.Code)), Name: b.Code.String(),
+		Reason: b.Reason, RIP: Hex(b.RIP), IRQL: b.IRQL.String(), Processor: b.Processor,
+		ThreadID: uint64(b.ThreadID), Registers: make(map[string]Hex, len(registerNames)+1),
+		Stack: []string{}, HostStack: b.HostStack}
+	if b.Code == ke.HostFault {
+		r.Name = "DRVHOST_FAULT"
+	}
+	for i, p := range b.Params {
+		r.Params[i] = Hex(p)
+	}
+	for i, name := range registerNames {
+		r.Registers[name] = Hex(b.Registers[i])
+	}
+	r.Registers["rflags"] = Hex(b.RFLAGS)
+	var inner guest.Addr
+	r.Stack, inner = h.codeOnStack(guest.Addr(b.Registers[registerRSP]))
+	at := b.RIP
+	if _, ok := h.Kernel.Linker.At(at); !ok {
+		at = inner
+	}
+	if m, ok := h.Kernel.Linker.At(at); ok {
+		r.Module, r.Offset = m.Name(), Hex(at-m.Base())
+	}
+	return r
+}
+
+// codeOnStack looks through the stack from sp on for addresses in the code of drivers. inner is the
+// first of them, or 0.
+func (h *Host) codeOnStack(sp guest.Addr) (found []string, inner guest.Addr) {
+	const words, most = 512, 16
+	found = []string{}
+	for i := guest.Addr(0); i < words && len(found) < most; i++ {
+		a, err := guest.LoadAddr(sp + 8*i)
+		if err != nil {
+			break
+		}
+		m, ok := h.Kernel.Linker.At(a)
+		if !ok || m.Image().EntryRVA == 0 {
+			continue
+		}
+		if s, ok := m.Image().SectionAt(uint32(a - m.Base())); !ok || !s.Executable() {
+			continue
+		}
+		if inner == 0 {
+			inner = a
+		}
+		found = append(found, fmt.Sprintf("%s+%#x", m.Name(), uint64(a-m.Base())))
+	}
+	return found, inner
+}
+
+// WriteTo writes the report for people.
+func (r CrashReport) WriteTo(w io.Writer) (int64, error) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "*** STOP %s %s (%v, %v, %v, %v)\n", r.Code, r.Name, r.Params[0], r.Params[1],
+		r.Params[2], r.Params[3])
+	if r.Reason != "" {
+		fmt.Fprintf(&b, "  %s\n", r.Reason)
+	}
+	if r.Module != "" {
+		fmt.Fprintf(&b, "  at %s+%v, rip %v, %s", r.Module, r.Offset, r.RIP, r.IRQL)
+	} else {
+		fmt.Fprintf(&b, "  at rip %v, %s", r.RIP, r.IRQL)
+	}
+	if r.Processor >= 0 {
+		fmt.Fprintf(&b, ", processor %d", r.Processor)
+	}
+	fmt.Fprintf(&b, ", thread %#x\n", r.ThreadID)
+	for i, name := range registerNames {
+		fmt.Fprintf(&b, "  %-3s %016x", name, uint64(r.Registers[name]))
+		if i%4 == 3 {
+			b.WriteByte('\n')
+		}
+	}
+	fmt.Fprintf(&b, "  rflags %08x\n", uint64(r.Registers["rflags"]))
+	if len(r.Stack) > 0 {
+		fmt.Fprintf(&b, "  on the stack: %s\n", strings.Join(r.Stack, ", "))
+	}
+	if r.HostStack != "" {
+		b.WriteString("  drvhost itself failed; please report this:\n" + r.HostStack)
+	}
+	n, err := io.WriteString(w, b.String())
+	return int64(n), err
+}
+
+// MaxProcessors is the most virtual processors that a host can have.
+const MaxProcessors = ke.MaxProcessors

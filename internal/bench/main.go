@@ -1,0 +1,111 @@
+// Command bench prints drvhost's figures, each with its ratio to a floor that was measured in the
+// same run, and the goal. `make bench` runs it; it needs Go, and a machine that is not too busy.
+//
+// Most rows are benchmarks of the packages, which report their own ratio. The rest start the drvhost
+// binary and look at it from outside.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+)
+
+// row is a figure that a benchmark reports.
+type row struct {
+	title  string
+	pkg    string
+	bench  string // the benchmark, as go test names it
+	metric string // the unit of the figure
+	floor  string // the unit of the ratio, or "" without one
+	goal   string
+}
+
+var rows = []row{
+	{"import call and back", "./engine/native", "BenchmarkImportCall", "ns", "x-floor",
+		"≤ 1.5 × a bare switch in the runtime's brackets"},
+	{"fault, to Go and resumed", "./engine/native", "BenchmarkFault", "ns", "x-floor",
+		"beside a bare signal round trip"},
+	{"IOCTL in process, buffered 64 B", "./driverhost", "BenchmarkIOCTL64", "ns/op", "",
+		"≤ 500 ns, 0 allocs/op"},
+	{"Host.Load of a 30 KB driver", "./driverhost", "BenchmarkLoad", "ns/op", "", "≤ 1 ms"},
+	{"IOCTL over the socket, 64 B, one CPU", "./client", "BenchmarkSocketOneClientOneCPU", "ns/call",
+		"x-floor-mean", "≤ 1.4 × a bare ping-pong"},
+	{"16 clients over sockets", "./client", "BenchmarkSocketSixteenClients", "ns/call",
+		"of-floor-throughput", "≥ 0.85 of the floor's throughput"},
+	{"CR8 and KUSER_SHARED_DATA reads", "./ntoskrnl/insn", "BenchmarkFault", "ns", "x-floor",
+		"beside a bare signal round trip"},
+	{"pool allocation and free, 64 B", "./ntoskrnl/mm", "BenchmarkPoolPair64", "ns/op", "", ""},
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	fmt.Printf("%-40s %-26s %14s %10s  %s\n", "what", "benchmark", "measured", "ratio", "goal")
+	for _, r := range rows {
+		results, err := benchmark(r)
+		if err != nil {
+			return err
+		}
+		for _, res := range results {
+			ratio := "-"
+			if r.floor != "" {
+				ratio = res.metrics[r.floor]
+			}
+			extra := ""
+			if a, ok := res.metrics["allocs/op"]; ok {
+				extra = ", " + a + " allocs"
+			}
+			fmt.Printf("%-40s %-26s %11s ns %10s  %s%s\n", r.title, res.name,
+				res.metrics[r.metric], ratio, r.goal, extra)
+		}
+	}
+	return processes()
+}
+
+// result is a line of a benchmark's output.
+type result struct {
+	name    string
+	metrics map[string]string // by unit
+}
+
+// benchmark runs a row's benchmark. Sub-benchmarks give a result each.
+func benchmark(r row) ([]result, error) {
+	cmd := exec.Command("go", "test", "-run", "^$", "-bench", "^"+r.bench+"$", "-benchmem", r.pkg)
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return nil, fmt.Errorf("%s in %s: %w\n%s", r.bench, r.pkg, err, out)
+	}
+	var results []result
+	lines := bufio.NewScanner(bytes.NewReader(out))
+	for lines.Scan() {
+		f := strings.Fields(lines.Text())
+		if len(f) < 4 || !strings.HasPrefix(f[0], r.bench) {
+			continue
+		}
+		res := result{name: strings.TrimPrefix(f[0], "Benchmark"), metrics: make(map[string]string)}
+		if i := strings.LastIndexByte(res.name, '-'); i > 0 {
+			if _, err := strconv.Atoi(res.name[i+1:]); err == nil {
+				res.name = res.name[:i]
+			}
+		}
+		for i := 2; i+1 < len(f); i += 2 {
+			res.metrics[f[i+1]] = f[i]
+		}
+		results = append(results, res)
+	}
+	if len(results) == 0 {
+		return nil, fmt.Errorf("%s in %s printed no result:\n%s", r.bench, r.pkg, out)
+	}
+	return results, nil
+}

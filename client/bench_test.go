@@ -259,23 +259,43 @@ func compare(b *testing.B, cpus []int, conns, size int) {
 	const batch = 500
 	bare.time(batch)
 	full.time(batch)
+	var bares, fulls []time.Duration
+	for b.Loop() {
+		bares = append(bares, bare.time(batch))
+		fulls = append(fulls, full.time(batch))
+	}
+	// A machine that others use stands still now and then, for either side. A batch of more than
+	// three times the median is left out together with its partner, and counted.
+	limit := func(t []time.Duration) time.Duration {
+		sorted := slices.Sorted(slices.Values(t))
+		return 3 * sorted[len(sorted)/2]
+	}
+	bareLimit, fullLimit := limit(bares), limit(fulls)
 	var bareTime, fullTime time.Duration
 	var ratios []float64
-	n := 0
-	for b.Loop() {
-		x, y := bare.time(batch), full.time(batch)
-		bareTime += x
-		fullTime += y
-		ratios = append(ratios, float64(y)/float64(x))
-		n += batch
+	var bareStalls, fullStalls int
+	for i := range bares {
+		if bares[i] > bareLimit {
+			bareStalls++
+		}
+		if fulls[i] > fullLimit {
+			fullStalls++
+		}
+		if bares[i] <= bareLimit && fulls[i] <= fullLimit {
+			bareTime += bares[i]
+			fullTime += fulls[i]
+			ratios = append(ratios, float64(fulls[i])/float64(bares[i]))
+		}
 	}
 	slices.Sort(ratios)
-	each := float64(n * conns)
+	each := float64(len(ratios) * batch * conns)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(float64(bareTime.Nanoseconds())/each, "floor-ns/call")
 	b.ReportMetric(float64(fullTime.Nanoseconds())/each, "ns/call")
 	b.ReportMetric(float64(fullTime)/float64(bareTime), "x-floor-mean")
 	b.ReportMetric(ratios[len(ratios)/2], "x-floor-median")
+	b.ReportMetric(float64(bareStalls), "floor-stalls")
+	b.ReportMetric(float64(fullStalls), "stalls")
 	if conns > 1 {
 		b.ReportMetric(float64(bareTime)/float64(fullTime), "of-floor-throughput")
 	}

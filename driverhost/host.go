@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -40,9 +41,12 @@ type Host struct {
 	Kernel *ntoskrnl.Kernel
 
 	log       hclog.Logger
+	wireLog   hclog.Logger
 	onCrash   func(b *ke.Bugcheck)
 	crashOnce sync.Once
 	crashDone chan struct{}
+	// crashReport is made when the bugcheck comes.
+	crashReport atomic.Pointer[CrashReport]
 
 	mu       sync.Mutex
 	sessions map[*session]struct{}
@@ -62,11 +66,12 @@ func New(opts Options) (*Host, error) {
 	if opts.Log == nil {
 		opts.Log = hclog.NewNullLogger()
 	}
-	h := &Host{log: opts.Log, onCrash: opts.OnCrash, crashDone: make(chan struct{}),
+	h := &Host{log: opts.Log.Named("host"), wireLog: opts.Log.Named("wire"), onCrash: opts.OnCrash, crashDone: make(chan struct{}),
 		sessions: make(map[*session]struct{}), procs: make(map[int]*process),
 		claimed: make(map[string]bool)}
 	var err error
-	h.Kernel, err = ntoskrnl.New(ntoskrnl.Options{Processors: opts.Processors, Log: opts.Log,
+	h.Kernel, err = ntoskrnl.New(ntoskrnl.Options{Processors: opts.Processors,
+		Log: opts.Log.Named("kernel"),
 		Print: opts.Print, Trace: opts.Trace, FailMissing: opts.FailMissing,
 		OnLinks: h.linksChanged, OnCrash: h.crashed})
 	if err != nil {
@@ -125,6 +130,9 @@ const StatusGone = nt.STATUS_DEVICE_REMOVED
 // its work elsewhere: the thread has still to unwind.
 func (h *Host) crashed(b *ke.Bugcheck) {
 	h.crashOnce.Do(func() {
+		// Now: later the stack may be gone.
+		report := h.DescribeCrash(b)
+		h.crashReport.Store(&report)
 		go func() {
 			defer close(h.crashDone)
 			h.mu.Lock()
@@ -218,7 +226,7 @@ func describeOutstanding(o wire.Outstanding) string {
 // *wire.ClaimedError when a living host has one of the names.
 func (h *Host) Listen(dir string) error {
 	server := wire.NewServer(wire.Config{Backend: backend{h}, Logf: func(f string, args ...any) {
-		h.log.Warn(fmt.Sprintf(f, args...))
+		h.wireLog.Warn(fmt.Sprintf(f, args...))
 	}})
 	if err := server.ListenRuntime(dir); err != nil {
 		return err

@@ -141,7 +141,15 @@ var registerNames = [16]string{"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", 
 
 const registerRSP = 4
 
-// DescribeCrash reports on the bugcheck that ended this host.
+// CrashReport gives the report on the bugcheck that ended the host; ok is false if none did.
+func (h *Host) CrashReport() (r CrashReport, ok bool) {
+	if p := h.crashReport.Load(); p != nil {
+		return *p, true
+	}
+	return r, false
+}
+
+// DescribeCrash reports on a bugcheck of this host, while what it says of the stack is still there.
 func (h *Host) DescribeCrash(b *ke.Bugcheck) CrashReport {
 	r := CrashReport{Code: fmt.Sprintf("0x%08x", uint32(b.Code)), Name: b.Code.String(),
 		Reason: b.Reason, RIP: Hex(b.RIP), IRQL: b.IRQL.String(), Processor: b.Processor,

@@ -171,7 +171,7 @@ func (l *loading) giveUp(err error) error {
 		<-l.host.Done()
 		return l.end()
 	}
-	l.closeAtOnce(l.host.Close)
+	l.closeAtOnce(func() { _, _ = l.host.Close() })
 	return err
 }
 
@@ -179,22 +179,21 @@ func (l *loading) giveUp(err error) error {
 func (l *loading) end() error {
 	var report driverhost.CloseReport
 	var err error
-	crashed := l.host.Crashed() != nil
-	if !l.closeAtOnce(func() (driverhost.CloseReport, error) {
-		report, err = l.host.Close()
-		return report, err
-	}) {
+	crash, crashed := l.host.CrashReport()
+	if crashed {
+		l.sayCrash(crash)
+	}
+	if !l.closeAtOnce(func() { report, err = l.host.Close() }) {
 		return silent(exitInterrupted)
 	}
-	if b := l.host.Crashed(); b != nil {
-		l.crash(b)
-		if crashed {
-			err = nil // what it is follows from the crash
+	if !crashed {
+		if crash, crashed = l.host.CrashReport(); crashed {
+			l.sayCrash(crash) // on unload
 		}
 	}
 	l.sayReport(report)
 	switch {
-	case l.host.Crashed() != nil:
+	case crashed:
 		return silent(exitCrash)
 	case err != nil:
 		return err
@@ -205,10 +204,10 @@ func (l *loading) end() error {
 }
 
 // closeAtOnce runs the end of the host, and says false if a signal cut it short.
-func (l *loading) closeAtOnce(end func() (driverhost.CloseReport, error)) bool {
+func (l *loading) closeAtOnce(end func()) bool {
 	done := make(chan struct{})
 	go func() {
-		_, _ = end()
+		end()
 		close(done)
 	}()
 	select {
@@ -219,9 +218,8 @@ func (l *loading) closeAtOnce(end func() (driverhost.CloseReport, error)) bool {
 	}
 }
 
-// crash prints a bugcheck.
-func (l *loading) crash(b *ke.Bugcheck) {
-	r := l.host.DescribeCrash(b)
+// sayCrash prints a bugcheck.
+func (l *loading) sayCrash(r driverhost.CrashReport) {
 	_, _ = r.WriteTo(l.err)
 	if l.format == formatJSON {
 		_ = l.json(crashEvent{"crash", r})

@@ -139,7 +139,7 @@ func TestKickOfOneContextLeavesTheOthersAlone(t *testing.T) {
 	endless := newCode(t, eng, spin())
 	var s, otherSaved engine.Saved
 	endless.push(t, other, &otherSaved)
-	const calls = 5_000
+	const calls = 2_000
 	g.push(t, mine, &s, calls)
 	for range calls {
 		require.Equal(t, engine.ExitCall, eng.Run(mine))
@@ -217,7 +217,7 @@ func storm(t *testing.T, kicks uint64) {
 	requireWorks(t, eng, c)
 }
 
-func TestStormOfKicks(t *testing.T) { storm(t, scaled(1_000_000, 60_000)) }
+func TestStormOfKicks(t *testing.T) { storm(t, scaled(1_000_000, 20_000)) }
 
 func TestStormOfKicksWithoutMembarrier(t *testing.T) {
 	newCPU(t)
@@ -226,5 +226,5 @@ func TestStormOfKicksWithoutMembarrier(t *testing.T) {
 	}
 	needFence = 1
 	defer func() { needFence = 0 }()
-	storm(t, scaled(1_000_000, 20_000))
+	storm(t, scaled(1_000_000, 10_000))
 }

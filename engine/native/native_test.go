@@ -87,30 +87,38 @@ func newCPU(t testing.TB) engine.CPU {
 	return cpu
 }
 
-// sumArgs returns the sum of its 16 arguments.
-func sumArgs() []byte {
-	a := new(assembler).list(`
-		48 8D 04 11  lea rax, [rcx+rdx]
-		4C 01 C0     add rax, r8
-		4C 01 C8     add rax, r9
-	`)
-	for at := 0x28; at <= 0x80; at += 8 {
-		a.bytes(0x48, 0x03, 0x84, 0x24, byte(at), 0, 0, 0) // add rax, [rsp+at]
+// sumArgs returns the sum of its n arguments.
+func sumArgs(n int) []byte {
+	a := new(assembler).list(`31 C0  xor eax, eax`)
+	for i, add := range [...]string{
+		"48 01 C8  add rax, rcx", "48 01 D0  add rax, rdx",
+		"4C 01 C0  add rax, r8", "4C 01 C8  add rax, r9",
+	} {
+		if i < n {
+			a.list(add)
+		}
+	}
+	for i := 4; i < n; i++ {
+		a.bytes(0x48, 0x03, 0x84, 0x24, byte(8+8*i), 0, 0, 0) // add rax, [rsp+8+8*i]
 	}
 	return a.ret().code
 }
 
+// powers gives n arguments, each of which shows in their sum.
+func powers(n int) (args []uint64, sum uint64) {
+	for i := range n {
+		args = append(args, 1<<(3*i))
+		sum += args[i]
+	}
+	return args, sum
+}
+
 func TestCallReturnsResult(t *testing.T) {
 	cpu := newCPU(t)
-	g := newCode(t, cpu, sumArgs())
 	c := newThread(t, cpu)
 	for n := range engine.MaxArgs + 1 {
-		args := make([]uint64, engine.MaxArgs)
-		want := uint64(0)
-		for i := range n {
-			args[i] = 1 << (3 * i)
-			want += args[i]
-		}
+		g := newCode(t, cpu, sumArgs(n))
+		args, want := powers(n)
 		var s engine.Saved
 		require.NoError(t, c.PushCall(&s, g.trampoline, g.base, 0, args...))
 		require.Equal(t, engine.ExitReturn, cpu.Run(c))

@@ -56,7 +56,6 @@ func kickIntoLoop(t *testing.T, eng engine.CPU, c *engine.Context) {
 
 func TestNestedCallsWithAnyNumberOfArguments(t *testing.T) {
 	eng := newCPU(t)
-	sum := newCode(t, eng, sumArgs())
 	for name, way := range bringOut {
 		t.Run("in "+name, func(t *testing.T) {
 			a := new(assembler)
@@ -69,12 +68,8 @@ func TestNestedCallsWithAnyNumberOfArguments(t *testing.T) {
 				var s, inner engine.Saved
 				outer.push(t, c, &s, uint64(1000+n))
 				way.out(t, eng, c)
-				args, want := make([]uint64, engine.MaxArgs), uint64(0)
-				for i := range n {
-					args[i] = 1 << (3 * i)
-					want += args[i]
-				}
-				// sumArgs adds 16 slots: those behind n are zero in a frame that is given 16.
+				sum := newCode(t, eng, sumArgs(n))
+				args, want := powers(n)
 				below := c.GPR[engine.RSP]
 				require.NoError(t, c.PushCall(&inner, sum.trampoline, sum.base, 0, args...))
 				require.Less(t, c.GPR[engine.RSP], below)

@@ -277,7 +277,7 @@ func mix() []byte {
 	}
 	again := len(a.code)
 	regs := append([]engine.Register{engine.RAX}, registers[2:]...) // all but RCX
-	for i, r := range regs { // adc next, r
+	for i, r := range regs {                                        // adc next, r
 		next := regs[(i+1)%len(regs)]
 		a.bytes(0x48|byte(r)>>3<<2|byte(next)>>3, 0x11, 0xC0|byte(r)&7<<3|byte(next)&7)
 	}

@@ -34,6 +34,7 @@ type Thread struct {
 	timer     *time.Timer // ends waits with a timeout; made when first needed
 	released  atomic.Bool
 	system    bool // ends with its function, and is then signalled
+	worker    bool // runs work items
 
 	// Object is the address of the ETHREAD.
 	Object guest.Addr
@@ -301,14 +302,31 @@ func (t *Thread) run() {
 // Park lets t wait, without a processor, until Unpark is called; unparked calls are remembered, so
 // the caller loops until what it waits for has come true. The IRQL, below DISPATCH_LEVEL, is kept.
 func (t *Thread) Park(done func() bool) {
-	if t.Blocking != nil {
-		t.Blocking()
-	}
-	irql := t.IRQL()
-	t.yieldProcessor()
+	irql := t.suspend()
 	for !done() {
 		t.checkEnded()
 		<-t.wake
+	}
+	t.resume(irql)
+}
+
+// suspend gives t's processor back before a wait, and gives the IRQL to resume at.
+func (t *Thread) suspend() (irql nt.IRQL) {
+	if t.Blocking != nil {
+		t.Blocking()
+	}
+	irql = t.IRQL()
+	t.yieldProcessor()
+	if t.worker {
+		t.sys.workers.blocks(1)
+	}
+	return irql
+}
+
+// resume takes a processor again after a wait.
+func (t *Thread) resume(irql nt.IRQL) {
+	if t.worker {
+		t.sys.workers.blocks(-1)
 	}
 	t.acquire()
 	t.proc.pcr.Irql = irql
@@ -316,4 +334,3 @@ func (t *Thread) Park(done func() bool) {
 
 // Unpark makes a Park of t look again at what it waits for.
 func (t *Thread) Unpark() { t.unpark() }
-

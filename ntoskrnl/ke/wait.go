@@ -416,12 +416,8 @@ func (t *Thread) Delay(interval int64) {
 // block lets t wait, without a processor, for w to be satisfied or its time to pass. The IRQL, below
 // DISPATCH_LEVEL, is kept.
 func (t *Thread) block(w *wait, timeout Timeout) nt.Status {
-	if t.Blocking != nil {
-		t.Blocking()
-	}
 	s := t.sys
-	irql := t.IRQL()
-	t.yieldProcessor()
+	irql := t.suspend()
 	var deadline time.Duration
 	if timeout.Limited {
 		d := s.clock.until(timeout.Value)
@@ -452,8 +448,7 @@ func (t *Thread) block(w *wait, timeout Timeout) nt.Status {
 	}
 	status := w.status
 	t.checkEnded()
-	t.acquire()
-	t.proc.pcr.Irql = irql
+	t.resume(irql)
 	return status
 }
 

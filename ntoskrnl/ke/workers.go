@@ -44,6 +44,9 @@ const (
 	// critical queue run at 13, those of the delayed queue at 12.
 	delayedPriority = 13
 
+	// minWorkers is how many workers may run at a time on a system with few processors.
+	minWorkers = 4
+
 	// maxWorkers bounds the worker threads; more work waits until one is free.
 	maxWorkers = 512
 
@@ -65,6 +68,7 @@ type workers struct {
 	delayed []workItem
 	idle    []*worker // the one that came last is taken first
 	count   int
+	blocked int // workers that wait for something in a routine
 	stopped bool
 }
 
@@ -129,29 +133,46 @@ func (w *workers) queue(item workItem, q WorkQueue) {
 	} else {
 		w.delayed = append(w.delayed, item)
 	}
-	if w.count < maxWorkers && !w.stopped {
+	w.grow()
+}
+
+// grow adds a worker if there is work and few enough run: those that wait for something do not
+// count. The caller holds w.mu.
+func (w *workers) grow() {
+	enough := max(minWorkers, 2*len(w.sys.procs))
+	if len(w.urgent)+len(w.delayed) == 0 || w.count-w.blocked >= enough || w.count >= maxWorkers ||
+		w.stopped {
+		return
+	}
+	if w.sys.spawn(w.run) {
 		w.count++
-		if !w.sys.spawn(w.run) {
-			w.count--
-		}
 	}
 }
 
-// take gives the next item. If there is none, the worker becomes idle.
-func (w *workers) take(me *worker) (item workItem, ok bool) {
+// blocks notes that a worker begins to wait, by 1, or has ended to, by -1.
+func (w *workers) blocks(delta int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.blocked += delta
+	w.grow()
+}
+
+// take gives the next item. If there is none, the worker becomes idle. stop says that there will be
+// none.
+func (w *workers) take(me *worker) (item workItem, ok, stop bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, q := range [...]*[]workItem{&w.urgent, &w.delayed} {
 		if len(*q) > 0 {
 			item, (*q)[0] = (*q)[0], item
 			*q = (*q)[1:]
-			return item, true
+			return item, true, false
 		}
 	}
 	if !w.stopped {
 		w.idle = append(w.idle, me)
 	}
-	return item, false
+	return item, false, w.stopped
 }
 
 // leave ends an idle worker, unless it has just been given work.
@@ -191,9 +212,13 @@ func (w *workers) run() {
 	}
 	defer t.Release()
 	t.ETHREAD().Tcb.MiscFlags |= nt.KThreadMiscSystemThread
+	t.worker = true
 	me := &worker{thread: t, next: make(chan workItem, 1)}
 	for {
-		item, ok := w.take(me)
+		item, ok, stop := w.take(me)
+		if stop {
+			return
+		}
 		if !ok {
 			if item, ok = w.await(me); !ok {
 				return

@@ -106,8 +106,9 @@ func TestStatusesComeBackAsWindowsGivesThem(t *testing.T) {
 	assert.Equal(t, client.Error{Op: "ioctl", Name: `\\.\Echo`, Code: ioctlFail,
 		Status: nt.STATUS_INVALID_DEVICE_REQUEST}, *e)
 
-	for status, ok := range map[nt.Status]bool{0: true, 0x40000000: true, 0x102: true, 0x80000005: false,
-		0xC0000001: false} {
+	for status, ok := range map[nt.Status]bool{
+		0: true, 0x40000000: true, 0x102: true, 0x80000005: false, 0xC0000001: false,
+	} {
 		_, err = f.DeviceIoControl(bg, ioctlStatus,
 			[]byte{byte(status), byte(status >> 8), byte(status >> 16), byte(status >> 24)}, nil)
 		assert.Equal(t, ok, err == nil, "%v", status)
@@ -171,7 +172,8 @@ func TestReadAndWriteUseTheHostsPosition(t *testing.T) {
 func TestDataOfEverySizeComesBackWhole(t *testing.T) {
 	h := newHost(t, wire.Config{MaxBuffer: 4 << 20})
 	f := h.open(`\\.\Echo`)
-	for _, size := range []int{0, 1, 64, 4096, 16<<10 - 1, 16 << 10, 64 << 10, 64<<10 + 1, 1 << 20, 2 << 20} {
+	for _, size := range []int{0, 1, 64, 4096, 8<<10 - 1, 8 << 10, 64 << 10, 64<<10 + 1, 1 << 20,
+		2 << 20} {
 		in, out := make([]byte, size), make([]byte, size)
 		for i := range in {
 			in[i] = byte(i*7 + i>>8)
@@ -293,7 +295,7 @@ func TestRequestsBehindABlockedDispatchWaitInOrder(t *testing.T) {
 	unborn := start(ioctlWarn, ctx)
 	eventually(t, func() bool { return len(h.server.Outstanding()) == 22 })
 	cancel()
-	assert.ErrorIs(t, <-unborn, nt.STATUS_CANCELLED, "what has not been started is cancelled at once")
+	assert.ErrorIs(t, <-unborn, nt.STATUS_CANCELLED, "what was not started is cancelled at once")
 	close(h.file().release)
 	require.NoError(t, <-blocked)
 	wg.Wait()

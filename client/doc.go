@@ -12,6 +12,9 @@
 // that NT_SUCCESS accepts is no error. A warning, such as STATUS_BUFFER_OVERFLOW, comes with data
 // and an error. When the host ends, what is pending and what follows fails with a [HostGoneError].
 //
+// A call blocks its thread, past Go's network poller (package wire says why). In a program with
+// GOMAXPROCS=1 other goroutines may stand still meanwhile, for up to 10 ms.
+//
 // The package imports only nt and driverhost/wire.
 //
 // Lock order: File.mu alone; it is not held during a system call that can block.

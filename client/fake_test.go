@@ -4,6 +4,7 @@ package client_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"os"
 	"path/filepath"
@@ -169,7 +170,7 @@ func (f *fakeFile) control(r *wire.Request) {
 	case ioctlFail:
 		r.Complete(nt.STATUS_INVALID_DEVICE_REQUEST, nt.STATUS_INVALID_DEVICE_REQUEST, 0, 0)
 	case ioctlStatus:
-		s := nt.Status(r.In[0]) | nt.Status(r.In[1])<<8 | nt.Status(r.In[2])<<16 | nt.Status(r.In[3])<<24
+		s := nt.Status(binary.LittleEndian.Uint32(r.In))
 		r.Complete(nt.STATUS_PENDING, s, 0, 0)
 	case ioctlLie:
 		r.Complete(0, 0, 1<<63+17, 1<<30)

@@ -323,9 +323,9 @@ func (f *File) FlushContext(ctx context.Context) error {
 	return f.outcome(ctx, "flush", 0, res, err)
 }
 
-// Close closes the file: the driver gets CLEANUP, what it then still holds is cancelled, and it gets
-// CLOSE. Close waits for that. Calls that are under way end with what their IRPs ended with, later
-// ones with os.ErrClosed and STATUS_INVALID_HANDLE. That the host is gone is no error.
+// Close closes the file: the driver gets CLEANUP, what it then still holds is cancelled, and it
+// gets CLOSE. Close waits for that. Calls that are under way end with what their IRPs ended with,
+// later ones with os.ErrClosed and STATUS_INVALID_HANDLE. That the host is gone is no error.
 func (f *File) Close() error {
 	f.mu.Lock()
 	if f.closing {

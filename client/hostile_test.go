@@ -1,3 +1,5 @@
+//go:build linux && amd64
+
 package client_test
 
 // Hosts that die, and hosts that lie.
@@ -346,7 +348,8 @@ func FuzzHost(f *testing.F) {
 		}
 		for range 100 {
 			out := make([]byte, 32)
-			if _, err = file.DeviceIoControl(bg, ioctlEcho, nil, out); errors.As(err, new(*client.HostGoneError)) {
+			_, err = file.DeviceIoControl(bg, ioctlEcho, nil, out)
+			if errors.As(err, new(*client.HostGoneError)) {
 				break
 			}
 			_, _ = file.Write(make([]byte, 20_000))

@@ -136,7 +136,8 @@ func (o *opening) explain(err error) (nt.Status, error) {
 			fmt.Errorf("no driver host offers the device in %s: %w", where, fs.ErrNotExist)
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return nt.STATUS_OBJECT_NAME_NOT_FOUND,
-			fmt.Errorf("the driver host that offered the device in %s has ended: %w", where, fs.ErrNotExist)
+			fmt.Errorf("the driver host that offered the device in %s has ended: %w", where,
+				fs.ErrNotExist)
 	case errors.Is(err, fs.ErrPermission):
 		return nt.STATUS_ACCESS_DENIED, err
 	}

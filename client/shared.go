@@ -15,8 +15,9 @@ import (
 
 const (
 	// sharedFrom is the length in bytes from which data goes through the shared buffer: two copies
-	// instead of four.
-	sharedFrom = 16 << 10
+	// instead of four. An echo on one CPU takes, as multiples of a bare ping-pong of the size,
+	// 1.15 against 1.21 in messages at 4 KiB, 1.07 against 1.22 at 8, 0.78 against 1.38 at 64.
+	sharedFrom = 8 << 10
 	slotAlign  = 4096
 )
 

@@ -71,7 +71,7 @@ func New(opts Options) (*Host, error) {
 		claimed: make(map[string]bool)}
 	var err error
 	h.Kernel, err = ntoskrnl.New(ntoskrnl.Options{Processors: opts.Processors,
-		Log: opts.Log.Named("kernel"),
+		Log:   opts.Log.Named("kernel"),
 		Print: opts.Print, Trace: opts.Trace, FailMissing: opts.FailMissing,
 		OnLinks: h.linksChanged, OnCrash: h.crashed})
 	if err != nil {

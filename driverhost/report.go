@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/guest"
@@ -70,14 +71,30 @@ func (h *Host) Names(d *Driver) (devices, links []string) {
 	for _, dev := range slices.Backward(h.Kernel.Dev.Devices(d.Driver)) {
 		devices = append(devices, dev.Describe())
 	}
+	h.eachLink(func(name string, dev *devobj.Device) {
+		if dev.Driver == d.Driver {
+			links = append(links, win32Prefix+name)
+		}
+	})
+	return devices, links
+}
+
+// LinkedDevices gives the devices, by name, that have a Win32 name.
+func (h *Host) LinkedDevices() map[string]bool {
+	linked := make(map[string]bool)
+	h.eachLink(func(_ string, dev *devobj.Device) { linked[dev.Describe()] = true })
+	return linked
+}
+
+// eachLink calls f with each Win32 name that leads to a device.
+func (h *Host) eachLink(f func(name string, dev *devobj.Device)) {
 	for _, l := range h.Kernel.Ob.Links(dosDevices) {
 		if o, _, status := h.Kernel.Ob.Lookup(l.Path); status == nt.STATUS_SUCCESS {
-			if dev, ok := o.Body.(*devobj.Device); ok && dev.Driver == d.Driver {
-				links = append(links, win32Prefix+strings.TrimPrefix(l.Path, dosDevices+`\`))
+			if dev, ok := o.Body.(*devobj.Device); ok {
+				f(strings.TrimPrefix(l.Path, dosDevices+`\`), dev)
 			}
 		}
 	}
-	return devices, links
 }
 
 const win32Prefix = `\\.\`
@@ -106,8 +123,36 @@ func (r DriverReport) WriteTo(w io.Writer) (int64, error) {
 	if !r.CanUnload {
 		b.WriteString("  unload   none: without DriverUnload it ends with the process\n")
 	}
-	n, err := io.WriteString(w, b.String())
+	return writeTo(w, b.String())
+}
+
+func writeTo(w io.Writer, text string) (int64, error) {
+	n, err := io.WriteString(w, Printable(text))
 	return int64(n), err
+}
+
+// Printable replaces what can do harm to a terminal, control characters but tabs and line ends, by
+// \xNN. Names and texts of drivers go through it.
+func Printable(s string) string {
+	bad := func(r rune) bool {
+		return r < ' ' && r != '\n' && r != '\t' || r >= 0x7f && r < 0xa0 || r == utf8.RuneError
+	}
+	if strings.IndexFunc(s, bad) < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == '\r':
+		case r == utf8.RuneError || r < 0x80 && bad(r):
+			fmt.Fprintf(&b, `\x%02x`, s[i])
+		case bad(r):
+			fmt.Fprintf(&b, `\x%02x`, r)
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
 }
 
 func kilobytes(n uint64) string { return fmt.Sprintf("%d KiB", (n+1023)/1024) }
@@ -232,8 +277,7 @@ func (r CrashReport) WriteTo(w io.Writer) (int64, error) {
 	if r.HostStack != "" {
 		b.WriteString("  drvhost itself failed; please report this:\n" + r.HostStack)
 	}
-	n, err := io.WriteString(w, b.String())
-	return int64(n), err
+	return writeTo(w, b.String())
 }
 
 // MaxProcessors is the most virtual processors that a host can have.

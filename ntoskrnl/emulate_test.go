@@ -59,13 +59,15 @@ func TestDriverCannotWriteCR8Above15(t *testing.T) {
 func TestDriverReadsKUserSharedData(t *testing.T) {
 	require.NoError(t, onThread(t, func(k *Kernel, th *ke.Thread, code *guest.Region) {
 		// mov rax, [0FFFFF780000003C0h] (ActiveProcessorCount)
-		require.EqualValues(t, 2, uint32(runCode(t, th, code, "48 A1 C0 03 00 00 80 F7 FF FF C3", 0)))
+		count := runCode(t, th, code, "48 A1 C0 03 00 00 80 F7 FF FF C3", 0)
+		require.EqualValues(t, 2, uint32(count))
 		// mov rax, [rcx]: SystemTime
 		before, _ := loadShared(k.Ke, 0x14, 8)
 		now := runCode(t, th, code, "48 8B 01 C3", nt.KI_USER_SHARED_DATA+0x14)
 		require.GreaterOrEqual(t, now, before)
 		// movzx eax, word [rcx]: the first character of NtSystemRoot
-		require.EqualValues(t, 'C', runCode(t, th, code, "0F B7 01 C3", nt.KI_USER_SHARED_DATA+0x30))
+		first := runCode(t, th, code, "0F B7 01 C3", nt.KI_USER_SHARED_DATA+0x30)
+		require.EqualValues(t, 'C', first)
 		// cmp dword [rcx], 19045; sete al; movzx eax, al
 		require.EqualValues(t, 1, runCode(t, th, code, "81 39 65 4A 00 00 0F 94 C0 0F B6 C0 C3",
 			nt.KI_USER_SHARED_DATA+0x260))

@@ -14,8 +14,8 @@ var exPoolExports = []Export{
 	{Name: "ExAllocatePoolWithTag", Fn: fn3(exAllocatePoolWithTag),
 		Params: "PoolType NumberOfBytes:d Tag:tag", MaxIRQL: dispatch, Support: Full},
 	{Name: "ExFreePool", Fn: do1(exFreePool), Params: "P", MaxIRQL: dispatch, Support: Full},
-	{Name: "ExFreePoolWithTag", Fn: do2(exFreePoolWithTag), Params: "P Tag:tag",
-		MaxIRQL: dispatch, Support: Full},
+	{Name: "ExFreePoolWithTag", Fn: do2(exFreePoolWithTag), Params: "P Tag:tag", MaxIRQL: dispatch,
+		Support: Full},
 }
 
 // exAllocatePoolWithTag allocates memory.

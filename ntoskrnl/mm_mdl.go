@@ -15,8 +15,7 @@ var mmMDLExports = []Export{
 		MaxIRQL: dispatch, Support: Full},
 	{Name: "MmMapLockedPagesSpecifyCache", Fn: fn6(mmMapLockedPagesSpecifyCache),
 		Params: "MemoryDescriptorList AccessMode CacheType RequestedAddress BugCheckOnFailure " +
-			"Priority",
-		MaxIRQL: dispatch, Support: Partial,
+			"Priority", MaxIRQL: dispatch, Support: Partial,
 		Note: "in UserMode, RequestedAddress is not heeded: the address is the system's choice"},
 	{Name: "MmUnmapLockedPages", Fn: do2(mmUnmapLockedPages),
 		Params: "BaseAddress MemoryDescriptorList", MaxIRQL: dispatch, Support: Full},

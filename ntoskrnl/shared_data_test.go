@@ -52,7 +52,7 @@ func TestSharedDataSaysWhatTheSystemIs(t *testing.T) {
 		{"what follows the structure", 0xFF8, 8, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			v, hi := loadShared(tt.at, tt.width, 3)
+			v, hi := loadShared(s, tt.at, tt.width)
 			require.Equal(t, tt.want, v)
 			require.Zero(t, hi)
 		})
@@ -63,7 +63,7 @@ func TestSharedDataSaysWhatTheSystemIs(t *testing.T) {
 
 func TestSharedTimesAreTrue(t *testing.T) {
 	s := newSystem(t)
-	read := func(at uint64) uint64 { v, _ := loadShared(s, s, at); return v }
+	read := func(at uint64) uint64 { v, _ := loadShared(s, at, 8); return v }
 	between := func(name string, at uint64, clock func() uint64) {
 		before := clock()
 		v := read(at)

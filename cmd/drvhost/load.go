@@ -101,7 +101,7 @@ func (l *loading) event(e any, text string) {
 	if l.format == formatJSON {
 		_ = l.json(e)
 	} else {
-		fmt.Fprint(l.out, text)
+		fmt.Fprint(l.out, driverhost.Printable(text))
 	}
 }
 

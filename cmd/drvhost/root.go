@@ -5,7 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
+
 	"fmt"
 	"io"
 	"os"
@@ -134,5 +134,3 @@ func wanted(flag, value string, values ...string) error {
 	}
 	return usage("--%s %s: want %s", flag, value, strings.Join(values, ", "))
 }
-
-var errNoFiles = errors.New("no files")

@@ -2,7 +2,8 @@ package wire
 
 // The shared buffer of a connection: a memfd that the host makes, so that it knows the seals and
 // never maps what a stranger hands it. The seals keep its size: no access to it can fault, whatever
-// the other side does. Its content can change at any moment, so both sides copy first and then look.
+// the other side does. Its content can change at any moment, so both sides copy first and then
+// look.
 
 import (
 	"fmt"

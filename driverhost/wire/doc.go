@@ -15,6 +15,9 @@
 // System calls are made past Go's network poller: a receive blocks its thread, a send never blocks
 // (socket_unsafe.go says why).
 //
+// A host should run with GOMAXPROCS of at least 2. With 1 a thread that blocks in a receive keeps
+// the only processor of Go's scheduler until its monitor takes it away, up to 10 ms later.
+//
 // The package imports only nt.
 //
 // Lock order: Server.mu, then Conn.mu. Neither is held while a Backend or a File is called, nor

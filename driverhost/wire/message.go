@@ -280,7 +280,8 @@ func (r *RequestHeader) parse(m []byte) error {
 	r.InPlace = le.Uint64(m[40:])
 	r.OutPlace = le.Uint64(m[48:])
 	if r.Flags&^flagsKnown != 0 || le.Uint64(m[56:]) != 0 {
-		return malformed("a request with flags %#x that version %d does not know", r.Flags, VersionMax)
+		return malformed("a request with flags %#x that version %d does not know",
+			r.Flags, VersionMax)
 	}
 	if want := r.inlineIn() + r.inlineOutData(); want != uint64(len(m)-RequestSize) {
 		return malformed("a request with %d bytes of data that should have %d",
@@ -354,7 +355,8 @@ func (r *ReplyHeader) Parse(m []byte) error {
 		inline = 0
 	}
 	if m[5] > 1 || inline != uint64(len(m)-ReplySize) {
-		return malformed("a reply with %d bytes of data that should have %d", len(m)-ReplySize, inline)
+		return malformed("a reply with %d bytes of data that should have %d",
+			len(m)-ReplySize, inline)
 	}
 	return nil
 }

@@ -11,8 +11,8 @@ import (
 )
 
 func TestMessagesComeBackAsTheyWere(t *testing.T) {
-	hello := Hello{VersionMin: 1, VersionMax: 7, Features: 1 << 40, Name: `Echo\sub\ä€😀`, Access: 1,
-		Share: 2, Disposition: 3, Options: 4, Attributes: 5}
+	hello := Hello{VersionMin: 1, VersionMax: 7, Features: 1 << 40, Name: `Echo\sub\ä€😀`,
+		Access: 1, Share: 2, Disposition: 3, Options: 4, Attributes: 5}
 	m, err := hello.Append(nil)
 	require.NoError(t, err)
 	typ, id, err := ParseHeader(m, len(m))
@@ -23,14 +23,14 @@ func TestMessagesComeBackAsTheyWere(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, hello, *back)
 
-	welcome := Welcome{Version: 1, Status: nt.STATUS_ACCESS_DENIED, Information: 9, Features: 2, FileID: 3,
-		MaxBuffer: 4, MaxInline: 5, MaxBytes: 6, MaxRequests: 7, HostPID: 8, Text: "näin"}
+	welcome := Welcome{Version: 1, Status: nt.STATUS_ACCESS_DENIED, Information: 9, Features: 2,
+		FileID: 3, MaxBuffer: 4, MaxInline: 5, MaxBytes: 6, MaxRequests: 7, HostPID: 8, Text: "näin"}
 	w, err := ParseWelcome(welcome.Append(nil))
 	require.NoError(t, err)
 	assert.Equal(t, welcome, *w)
 
-	request := RequestHeader{ID: 1, Major: 14, Minor: 2, Flags: FlagOffset | FlagInShared | FlagOutData,
-		Code: 3, Key: 4, Offset: -5, InLen: 6, OutLen: 7, InPlace: 8, OutPlace: 9}
+	request := RequestHeader{ID: 1, Major: 14, Minor: 2,
+		Flags: FlagOffset | FlagInShared | FlagOutData, Code: 3, Key: 4, Offset: -5, InLen: 6, OutLen: 7, InPlace: 8, OutPlace: 9}
 	m = make([]byte, RequestSize+7)
 	request.Put(m)
 	var r RequestHeader
@@ -54,8 +54,9 @@ func TestMessagesComeBackAsTheyWere(t *testing.T) {
 }
 
 func TestEveryWindowsNameSurvives(t *testing.T) {
-	for _, units := range [][]uint16{{}, {'a'}, {0xD800}, {0xDC00, 0xD800}, {0xD83D, 0xDE00}, {0xFFFF},
-		{'x', 0xDBFF, 'y'}, {0}} {
+	for _, units := range [][]uint16{
+		{}, {'a'}, {0xD800}, {0xDC00, 0xD800}, {0xD83D, 0xDE00}, {0xFFFF}, {'x', 0xDBFF, 'y'}, {0},
+	} {
 		assert.Equal(t, units, encodeUTF16(decodeUTF16(units)))
 	}
 	assert.Equal(t, []uint16{0xFFFD}, encodeUTF16("\xff"), "what is neither stays one character")

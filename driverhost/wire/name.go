@@ -93,7 +93,8 @@ func EscapeName(name string) (string, error) {
 }
 
 func plainInFile(c byte) bool {
-	return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte("_-:#${}&~+=@,", c) >= 0
+	return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' ||
+		strings.IndexByte("_-:#${}&~+=@,", c) >= 0
 }
 
 // UnescapeName is the inverse of EscapeName, but for the case; ok is false for a file name that

@@ -111,8 +111,8 @@ func HostSocket(dir string) string {
 	return filepath.Join(dir, hostsDir, name)
 }
 
-// ClaimedError says that a living host holds the name of a device. It is STATUS_OBJECT_NAME_COLLISION
-// to errors.Is.
+// ClaimedError says that a living host holds the name of a device. It is
+// STATUS_OBJECT_NAME_COLLISION to errors.Is.
 type ClaimedError struct {
 	Name   string // as it was asked for
 	PID    int    // of the host, 0 when it is not known
@@ -121,7 +121,8 @@ type ClaimedError struct {
 
 // Error names the device and the host.
 func (e *ClaimedError) Error() string {
-	return fmt.Sprintf(`\\.\%s is held by another driver host (process %d, %s)`, e.Name, e.PID, e.Socket)
+	return fmt.Sprintf(`\\.\%s is held by another driver host (process %d, %s)`,
+		e.Name, e.PID, e.Socket)
 }
 
 // Unwrap gives STATUS_OBJECT_NAME_COLLISION.

@@ -314,7 +314,8 @@ func (s *Server) Outstanding() []Outstanding {
 		c.mu.Lock()
 		for _, r := range c.pending {
 			out = append(out, Outstanding{
-				Peer: c.peer, Name: c.name, FileID: c.fileID, ID: r.ID, Major: r.Major, Code: r.Code,
+				Peer: c.peer, Name: c.name, FileID: c.fileID,
+				ID: r.ID, Major: r.Major, Code: r.Code,
 			})
 		}
 		c.mu.Unlock()

@@ -220,7 +220,7 @@ func storm(t *testing.T, kicks uint64) {
 func TestStormOfKicks(t *testing.T) { storm(t, scaled(1_000_000, 20_000)) }
 
 func TestStormOfKicksWithoutMembarrier(t *testing.T) {
-	newCPU(t)
+	<-newCPU(t).(*cpuEngine).registration
 	if needFence != 0 {
 		t.Skip("this machine has no membarrier: TestStormOfKicks is this test")
 	}

@@ -48,6 +48,9 @@ type cpuEngine struct {
 	text        textRange
 	armError    atomic.Pointer[FeatureError]
 
+	barrier      atomic.Bool   // membarrier is registered
+	registration chan struct{} // closed when that is decided
+
 	mu      sync.Mutex
 	free    []*engine.Context
 	armed   []armedThread
@@ -87,7 +90,7 @@ func start() (*cpuEngine, error) {
 	if _, err := guest.Default(); err != nil {
 		return nil, err
 	}
-	e := &cpuEngine{}
+	e := &cpuEngine{registration: make(chan struct{})}
 	if cpu.X86.HasAVX {
 		hasAVX = 1
 	}
@@ -106,9 +109,7 @@ func start() (*cpuEngine, error) {
 	if err := swapHandlers(e.text); err != nil {
 		return nil, err
 	}
-	if err := membarrier(registerExpedited); err != nil {
-		needFence = 1
-	}
+	go e.registerBarrier()
 	return e, nil
 }
 
@@ -221,13 +222,22 @@ const (
 	registerExpedited = 16
 )
 
-func membarrier(command uintptr) error {
-	_, _, errno := unix.RawSyscall(unix.SYS_MEMBARRIER, command, 0, 0)
+// registerBarrier makes membarrier available to kicks, and only then entries do without their fence.
+// In a process with threads Linux takes some 10 ms over it, which a host that starts need not wait
+// for.
+func (e *cpuEngine) registerBarrier() {
+	defer close(e.registration)
+	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, registerExpedited, 0, 0)
 	if errno != 0 {
-		return errno
+		return
 	}
-	return nil
+	e.barrier.Store(true)
+	atomic.StoreUint32(&needFence, 0)
 }
+
+// barrierAll is a full fence on every thread of the process. It cannot fail: the process is
+// registered.
+func barrierAll() { unix.RawSyscall(unix.SYS_MEMBARRIER, privateExpedited, 0, 0) }
 
 var processID = os.Getpid()
 
@@ -236,11 +246,18 @@ func (e *cpuEngine) Kick(c *engine.Context) {
 	if !c.RequestKick() {
 		return
 	}
-	if needFence == 0 {
-		// It cannot fail: the process is registered.
-		_ = membarrier(privateExpedited)
+	barrier := e.barrier.Load()
+	if barrier {
+		barrierAll()
 	}
-	if tid := c.Thread(); tid != 0 {
+	tid := c.Thread()
+	if !barrier && e.barrier.Load() {
+		// Registered meanwhile: the entry may have been one without a fence. If it was not yet
+		// registered here, the entry's fence was still there, or it began after the flag was set.
+		barrierAll()
+		tid = c.Thread()
+	}
+	if tid != 0 {
 		// The thread may have left the context, or ended: then there is nothing to do, and the flag
 		// is still set for the next entry.
 		unix.RawSyscall(unix.SYS_TGKILL, uintptr(processID), uintptr(tid), uintptr(kickSignal))

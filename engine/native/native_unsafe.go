@@ -54,7 +54,7 @@ func cpuidXSave(component uint32) (eax, ebx uint32)
 var (
 	ownerTable uintptr
 	hasAVX     uint8
-	needFence  uint8       // 1: there is no membarrier
+	needFence  uint32      = 1 // until membarrier is registered
 	goMXCSR    uint32      = 0x1F80
 	previous   [65]uintptr // handlers to pass signals on to
 

@@ -82,11 +82,11 @@ found:
 //	in another context                 nothing is done, unless that one was kicked as well
 //
 // A flag that is set already has a kicker between K1 and K4, or has been through it, so a second
-// one does nothing. Without K2, E3 would need a fence before it in every entry (3.4 ns of 62); where
-// Linux has no membarrier, there is one.
+// one does nothing. Without K2, E3 would need a fence before it in every entry (3.4 ns of 62); until
+// membarrier is registered, and where Linux has none, there is one.
 TEXT ·enterWindow(SB), NOSPLIT|NOFRAME, $0-0
 	MOVL $1, const_ownerInGuest(R10)
-	CMPB ·needFence(SB), $0
+	CMPL ·needFence(SB), $0
 	JNE fence
 fenced:
 	MOVL $const_exitKick, AX

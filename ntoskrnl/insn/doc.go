@@ -10,9 +10,9 @@
 //
 // Done without asking the Machine: cli and sti (the interrupt flag is advisory: a driver that
 // clears it is not kept from being preempted, nor are others), wbinvd, invd, invlpg and clts, which
-// have nothing to act on. Never done: writes to served memory, instructions with a VEX or EVEX prefix,
-// SSE arithmetic with a served operand, and what changes the processor's tables (lgdt, lidt, lldt,
-// ltr, lmsw, swapgs, xsetbv, rdpmc, sysret).
+// have nothing to act on. Never done: writes to served memory, instructions with a VEX or EVEX
+// prefix, SSE arithmetic with a served operand, and what changes the processor's tables (lgdt, lidt,
+// lldt, ltr, lmsw, swapgs, xsetbv, rdpmc, sysret).
 //
 // The package may import nt, guest, engine and x86asm, which decodes. It takes no locks.
 package insn

@@ -1,6 +1,7 @@
 package ke
 
 import (
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -67,3 +68,22 @@ func (s *System) TickCount() uint64 { return s.InterruptTime() / TimeIncrement }
 
 // PerformanceCounter gives the performance counter, which counts PerformanceFrequency times a second.
 func (s *System) PerformanceCounter() int64 { return int64(s.InterruptTime()) }
+
+// Stall keeps t's processor for the given time. Long ones are slept through, in steps, so that the
+// end of the system is noticed.
+func (t *Thread) Stall(microseconds uint32) {
+	s := t.sys
+	end := s.clock.elapsed() + time.Duration(microseconds)*time.Microsecond
+	for {
+		left := end - s.clock.elapsed()
+		switch {
+		case left <= 0:
+			return
+		case left > 2*time.Millisecond:
+			t.checkEnded()
+			time.Sleep(min(left-time.Millisecond, 100*time.Millisecond))
+		case left > 20*time.Microsecond:
+			runtime.Gosched()
+		}
+	}
+}

@@ -150,5 +150,28 @@ func (t *Thread) abandonMutant(mutant guest.Addr) error {
 	return t.sys.wakeAndUnlock(b, mutant)
 }
 
+// AbandonMutant frees a mutant of t's, however often t owns it, and marks it as abandoned. It gives
+// SignalState from before. STATUS_MUTANT_NOT_OWNED, to be raised, if t does not own it.
+func (t *Thread) AbandonMutant(mutant guest.Addr) (before int32, err error) {
+	b := t.sys.bucket(mutant)
+	b.mu.Lock()
+	h, err := loadAs(mutant, nt.MutantObject, nt.MutantObject, "KMUTANT")
+	var m nt.KMutant
+	if err == nil {
+		m, err = guest.Ptr[nt.KMutant](mutant).Load()
+	}
+	if err == nil && m.OwnerThread != t.Object {
+		err = nt.STATUS_MUTANT_NOT_OWNED
+	}
+	if err == nil {
+		err = t.disownMutant(mutant, &m, true)
+	}
+	if err != nil {
+		b.mu.Unlock()
+		return h.state, err
+	}
+	return h.state, t.sys.wakeAndUnlock(b, mutant)
+}
+
 // threadTerminateHeldMutex is THREAD_TERMINATE_HELD_MUTEX ("Bug Check 0x4000008A").
 const threadTerminateHeldMutex nt.BugCheck = 0x4000008A

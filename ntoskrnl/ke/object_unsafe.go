@@ -47,6 +47,12 @@ const (
 	dpcArgument1  = guest.Addr(unsafe.Offsetof(nt.KDPC{}.SystemArgument1))
 	dpcData       = guest.Addr(unsafe.Offsetof(nt.KDPC{}.DpcData))
 
+	fastMutexCount      = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.Count))
+	fastMutexOwner      = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.Owner))
+	fastMutexContention = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.Contention))
+	fastMutexEvent      = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.Event))
+	fastMutexOldIRQL    = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.OldIrql))
+
 	listBlink = guest.Addr(unsafe.Offsetof(nt.ListEntry{}.Blink))
 
 	threadMutants = guest.Addr(unsafe.Offsetof(nt.EThread{}.Tcb.MutantListHead))

@@ -27,14 +27,14 @@ type Thread struct {
 	wake    chan struct{}
 	index   uint32 // of the import call under way
 
-	nextReady *Thread // in the queue for processors
-	affinity  uint64
-	ideal     uint64 // the affinity that a driver has changed with KeSetSystemAffinityThread
-	wait      wait
-	timer     *time.Timer // ends waits with a timeout; made when first needed
-	released  atomic.Bool
-	system    bool // ends with its function, and is then signalled
-	worker    bool // runs work items
+	nextReady      *Thread // in the queue for processors
+	affinity       uint64
+	systemAffinity uint64 // what KeSetSystemAffinityThread has set, or 0
+	wait           wait
+	timer          *time.Timer // ends waits with a timeout; made when first needed
+	released       atomic.Bool
+	system         bool // ends with its function, and is then signalled
+	worker         bool // runs work items
 
 	// Object is the address of the ETHREAD.
 	Object guest.Addr
@@ -100,6 +100,9 @@ func (s *System) NewThread(p *Process) (*Thread, error) {
 	tcb.StackLimit = stack.Base()
 	tcb.Process, tcb.ApcState.Process = p.Object, p.Object
 	tcb.BasePriority = 8
+	if p != s.SystemProcess {
+		tcb.PreviousMode = nt.UserMode
+	}
 	initList(&tcb.MutantListHead)
 	for i := range tcb.ApcState.ApcListHead {
 		initList(&tcb.ApcState.ApcListHead[i])

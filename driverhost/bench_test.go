@@ -1,0 +1,94 @@
+package driverhost_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/driverhost/drivertest"
+	"github.com/drvhost/drvhost/fixtures"
+	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/pe"
+)
+
+// benchIOCTL times one IOCTL of bench.sys with n bytes each way.
+func benchIOCTL(b *testing.B, code uint32, n int) {
+	h := drivertest.Load(b, fixture(b, "bench"))
+	f := drivertest.Open(b, h, `\\.\BenchDrv`)
+	in, out := make([]byte, n), make([]byte, n)
+	ctx := context.Background()
+	b.ReportAllocs()
+	for b.Loop() {
+		r, err := f.DeviceIoControlEx(ctx, code, in, out)
+		if err != nil || r.Status != nt.STATUS_SUCCESS {
+			b.Fatal(err, r.Status)
+		}
+	}
+}
+
+func BenchmarkIOCTLNull(b *testing.B)    { benchIOCTL(b, fixtures.IOCTL_BENCH_NULL, 0) }
+func BenchmarkIOCTL64(b *testing.B)      { benchIOCTL(b, fixtures.IOCTL_BENCH_ECHO, 64) }
+func BenchmarkIOCTL1M(b *testing.B)      { benchIOCTL(b, fixtures.IOCTL_BENCH_ECHO, 1<<20) }
+func BenchmarkIOCTLNeither(b *testing.B) { benchIOCTL(b, fixtures.IOCTL_BENCH_ECHO_NEI, 64) }
+func BenchmarkIOCTLDirect(b *testing.B)  { benchIOCTL(b, fixtures.IOCTL_BENCH_ECHO_OUTD, 4096) }
+
+func BenchmarkOpenClose(b *testing.B) {
+	h := drivertest.Load(b, fixture(b, "bench"))
+	b.ReportAllocs()
+	for b.Loop() {
+		f, err := h.Open(`\\.\BenchDrv`, driverhost.OpenOptions{})
+		require.NoError(b, err)
+		require.NoError(b, f.Close())
+	}
+}
+
+func BenchmarkNew(b *testing.B) {
+	for b.Loop() {
+		h, err := driverhost.New(driverhost.Options{})
+		require.NoError(b, err)
+		_, err = h.Close()
+		require.NoError(b, err)
+	}
+}
+
+func BenchmarkLoad(b *testing.B) {
+	path := fixture(b, "bench")
+	b.Run("file", func(b *testing.B) {
+		h := drivertest.New(b)
+		for b.Loop() {
+			d, err := h.Load(path)
+			require.NoError(b, err)
+			_, err = h.Unload(d)
+			require.NoError(b, err)
+		}
+	})
+	b.Run("image", func(b *testing.B) {
+		h := drivertest.New(b)
+		img, err := pe.ParseFile(path)
+		require.NoError(b, err)
+		for b.Loop() {
+			d, err := h.LoadImage(img, "bench")
+			require.NoError(b, err)
+			_, err = h.Unload(d)
+			require.NoError(b, err)
+		}
+	})
+	b.Run("new load close", func(b *testing.B) {
+		for b.Loop() {
+			h, err := driverhost.New(driverhost.Options{})
+			require.NoError(b, err)
+			_, err = h.Load(path)
+			require.NoError(b, err)
+			_, err = h.Close()
+			require.NoError(b, err)
+		}
+	})
+}
+
+func fixture(t testing.TB, name string) string {
+	path, err := fixtures.Path(name)
+	require.NoError(t, err)
+	return path
+}

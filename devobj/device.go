@@ -22,9 +22,9 @@ type Manager struct {
 // New makes a manager. alloc gives zeroed nonpaged memory, aligned to 16 bytes.
 func New(objects *ob.Manager, alloc func(size uintptr) (guest.Addr, error), free func(addr guest.Addr)) *Manager {
 	m := &Manager{Ob: objects, alloc: alloc, free: free}
-	m.driverType = &ob.Type{Name: "Driver", Delete: m.driverGone}
-	m.deviceType = &ob.Type{Name: "Device"}
-	m.fileType = &ob.Type{Name: "File", Delete: m.fileGone}
+	m.driverType = &ob.Type{Name: "Driver", Owned: true, Delete: m.driverGone}
+	m.deviceType = &ob.Type{Name: "Device", Owned: true, Delete: m.deviceGone}
+	m.fileType = &ob.Type{Name: "File", Owned: true, Last: m.fileLast, Delete: m.fileGone}
 	return m
 }
 
@@ -78,23 +78,40 @@ func (m *Manager) CreateDevice(d *Driver, info DeviceInfo) (*Device, nt.Status) 
 	}
 	// The extension is rounded up as Windows does, and DEVOBJ_EXTENSION follows.
 	ext := (uintptr(info.ExtensionSize) + 15) &^ 15
-	dev := &Device{Driver: d, Name: info.Name, exclusive: info.Exclusive}
+	dev := &Device{Driver: d, exclusive: info.Exclusive}
+	if !m.Ob.Reference(d.object.Addr) {
+		return nil, nt.STATUS_NO_SUCH_DEVICE
+	}
 	obj, err := m.Ob.Create(m.deviceType, sizeofDeviceObject+ext+sizeofDevObjExtension, dev)
 	if err != nil {
+		m.dereference(d.object)
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES
 	}
 	dev.object, dev.Object = obj, guest.Ptr[nt.DeviceObject](obj.Addr)
+	dev.fill(info, ext)
+	// Everything is there before the name lets others find it.
 	if info.Name != "" {
 		if status := m.Ob.Name(obj, info.Name); status != nt.STATUS_SUCCESS {
-			m.drop(obj)
+			m.Ob.Release(obj)
 			return nil, status
 		}
 		dev.Name = m.Ob.Path(obj)
 	}
-	o := dev.Object.Ref()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	driver := d.Object.Ref()
+	dev.Object.Ref().NextDevice = driver.DeviceObject
+	driver.DeviceObject = obj.Addr
+	d.devices = append([]*Device{dev}, d.devices...)
+	return dev, nt.STATUS_SUCCESS
+}
+
+// fill makes the DEVICE_OBJECT and what lies behind the device extension of ext bytes.
+func (dev *Device) fill(info DeviceInfo, ext uintptr) {
+	o, at := dev.Object.Ref(), dev.object.Addr
 	o.Type = nt.IO_TYPE_DEVICE
 	o.Size = uint16(uint32(sizeofDeviceObject) + info.ExtensionSize)
-	o.DriverObject = d.Object.Addr()
+	o.DriverObject = dev.Driver.Object.Addr()
 	o.DeviceType = info.Type
 	o.Characteristics = info.Characteristics
 	o.Flags = nt.DO_DEVICE_INITIALIZING
@@ -106,7 +123,7 @@ func (m *Manager) CreateDevice(d *Driver, info DeviceInfo) (*Device, nt.Status) 
 	}
 	o.StackSize = 1
 	if info.ExtensionSize != 0 {
-		o.DeviceExtension = obj.Addr + guest.Addr(sizeofDeviceObject)
+		o.DeviceExtension = at + guest.Addr(sizeofDeviceObject)
 	}
 	o.DeviceQueue.Type, o.DeviceQueue.Size = int16(nt.DeviceQueueObject), int16(sizeofDeviceQueue)
 	initList(&o.DeviceQueue.DeviceListHead)
@@ -114,18 +131,10 @@ func (m *Manager) CreateDevice(d *Driver, info DeviceInfo) (*Device, nt.Status) 
 	o.DeviceLock.Header.Size = uint8(sizeofEvent / 4)
 	o.DeviceLock.Header.SignalState = 1
 	initList(&o.DeviceLock.Header.WaitListHead)
-	o.DeviceObjectExtension = obj.Addr + guest.Addr(sizeofDeviceObject+ext)
+	o.DeviceObjectExtension = at + guest.Addr(sizeofDeviceObject+ext)
 	dev.extension = guest.Ptr[nt.DevObjExtension](o.DeviceObjectExtension)
 	x := dev.extension.Ref()
-	x.Type, x.Size, x.DeviceObject = nt.IO_TYPE_DEVICE_OBJECT_EXTENSION, uint16(sizeofDevObjExtension), obj.Addr
-
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	driver := d.Object.Ref()
-	o.NextDevice = driver.DeviceObject
-	driver.DeviceObject = obj.Addr
-	d.devices = append([]*Device{dev}, d.devices...)
-	return dev, nt.STATUS_SUCCESS
+	x.Type, x.Size, x.DeviceObject = nt.IO_TYPE_DEVICE_OBJECT_EXTENSION, uint16(sizeofDevObjExtension), at
 }
 
 // Device gives the device whose object is at addr, or nil.
@@ -148,8 +157,9 @@ func (m *Manager) Driver(addr guest.Addr) *Driver {
 	return d
 }
 
-// DeleteDevice takes a device out of the namespace and out of its driver's list. Its memory goes
-// when nothing has it open or holds a reference. It reports whether the device was there.
+// DeleteDevice takes a device out of the namespace, out of its driver's list and off the device below
+// it. Its memory goes when nothing has it open or holds a reference. It reports whether the device
+// was there.
 func (m *Manager) DeleteDevice(dev *Device) bool {
 	m.mu.Lock()
 	if dev.deleted {
@@ -159,10 +169,14 @@ func (m *Manager) DeleteDevice(dev *Device) bool {
 	dev.deleted = true
 	m.Ob.Unname(dev.object)
 	m.unlink(dev)
+	if below := m.Device(dev.extension.Ref().AttachedTo); below != nil &&
+		below.Object.Ref().AttachedDevice == dev.Object.Addr() {
+		m.detach(below)
+	}
 	gone := dev.opens == 0
 	m.mu.Unlock()
 	if gone {
-		m.drop(dev.object)
+		m.Ob.Release(dev.object)
 	}
 	return true
 }
@@ -188,17 +202,35 @@ func (m *Manager) unlink(dev *Device) {
 	}
 }
 
-// Initialized clears DO_DEVICE_INITIALIZING on every device of the driver, as the I/O manager does
-// when DriverEntry has succeeded.
+// Initialized says that DriverEntry has succeeded: the driver's devices can be opened from now on.
+// It clears their DO_DEVICE_INITIALIZING, as the I/O manager does.
 func (m *Manager) Initialized(d *Driver) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, dev := range d.devices {
 		dev.Object.Ref().Flags &^= nt.DO_DEVICE_INITIALIZING
 	}
+	d.Object.Ref().Flags |= nt.DRVO_INITIALIZED
+	d.running = true
 }
 
-func (m *Manager) drop(o *ob.Object) {
-	// The reference is the one that creation gave; a driver that took it away too was told so then.
+// BeginUnload keeps a driver's devices from being opened, so that DriverUnload can be called. When
+// files are open on them, their number is given, and nothing is changed.
+func (m *Manager) BeginUnload(d *Driver) (opens int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if d.opens == 0 {
+		d.running = false
+		d.Object.Ref().Flags |= nt.DRVO_UNLOAD_INVOKED
+	}
+	return d.opens
+}
+
+// deviceGone lets the device's driver go, of which the device held a reference.
+func (m *Manager) deviceGone(o *ob.Object) { m.dereference(o.Body.(*Device).Driver.object) }
+
+// dereference gives a reference of the manager's own back.
+func (m *Manager) dereference(o *ob.Object) {
+	// It fails when a driver has given back the reference as if it were its own; that is said then.
 	_, _ = m.Ob.Dereference(o.Addr)
 }

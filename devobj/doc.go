@@ -6,7 +6,9 @@
 // a device open. A [Manager] makes them and finds a device by its name.
 //
 // A device that is deleted while it is open goes out of the namespace and out of its driver's list
-// at once, and its memory when the last file is closed.
+// at once, and its memory when the last file is closed and the last reference given back. A driver
+// object lives as long as one of its devices. A file object whose client has closed it lives until
+// drivers have given back their references: only then IRP_MJ_CLOSE is due.
 //
 // The package may import nt, guest, pe and ntoskrnl/ob. Manager.mu guards the drivers' device lists
 // and the devices' counts; guest code never runs while it is held.

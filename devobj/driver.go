@@ -22,7 +22,14 @@ type Driver struct {
 	strings   []guest.Addr
 	extension guest.Addr
 	devices   []*Device // newest first, as the guest's list
+	opens     int       // files that are open on its devices
+	running   bool      // DriverEntry has succeeded, and DriverUnload was not called
+	gone      chan struct{}
 }
+
+// Gone is closed when the driver object is deleted: nothing has a reference to it or to one of its
+// devices any more. DeleteDriver comes first.
+func (d *Driver) Gone() <-chan struct{} { return d.gone }
 
 // DriverInfo says what a driver object is made of.
 type DriverInfo struct {
@@ -41,18 +48,18 @@ type DriverInfo struct {
 // CreateDriver makes a driver object with the name \Driver\SERVICE. STATUS_OBJECT_NAME_COLLISION if
 // there is one.
 func (m *Manager) CreateDriver(info DriverInfo) (*Driver, error) {
-	d := &Driver{Name: `\Driver\` + info.Service, Module: info.Module}
+	d := &Driver{Name: `\Driver\` + info.Service, Module: info.Module, gone: make(chan struct{})}
 	obj, err := m.Ob.Create(m.driverType, sizeofDriverObject, d)
 	if err != nil {
 		return nil, err
 	}
 	d.object, d.Object = obj, guest.Ptr[nt.DriverObject](obj.Addr)
 	if err := m.fillDriver(d, info); err != nil {
-		m.drop(obj)
+		m.Ob.Release(obj)
 		return nil, err
 	}
 	if status := m.Ob.Name(obj, d.Name); status != nt.STATUS_SUCCESS {
-		m.drop(obj)
+		m.Ob.Release(obj)
 		return nil, fmt.Errorf("driver object %s: %w", d.Name, status)
 	}
 	return d, nil
@@ -134,7 +141,7 @@ func (m *Manager) DeleteDriver(d *Driver) (left []*Device) {
 		m.DeleteDevice(dev)
 	}
 	m.Ob.Unname(d.object)
-	m.drop(d.object)
+	m.Ob.Release(d.object)
 	return left
 }
 
@@ -146,4 +153,5 @@ func (m *Manager) driverGone(o *ob.Object) {
 	if d.extension != 0 {
 		m.free(d.extension)
 	}
+	close(d.gone)
 }

@@ -1,6 +1,8 @@
 package devobj
 
 import (
+	"sync/atomic"
+
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/ob"
@@ -15,7 +17,17 @@ type File struct {
 
 	object *ob.Object
 	name   guest.Addr
+	state  atomic.Uint32
+	last   func()
 }
+
+// What has become of the client's reference to a file object.
+const (
+	fileOpen      = iota
+	fileReleasing // it is being given back
+	fileLingers   // it was, but drivers have others
+	fileClosing   // IRP_MJ_CLOSE is due, or the file needs none
+)
 
 // OpenInfo is what an open asks for.
 type OpenInfo struct {
@@ -27,13 +39,13 @@ type OpenInfo struct {
 }
 
 // Open makes a file object for a device. It is not open until the driver has agreed: the caller
-// sends IRP_MJ_CREATE. STATUS_NO_SUCH_DEVICE while the device is being set up or once it is deleted,
-// STATUS_ACCESS_DENIED when it is exclusive and open.
+// sends IRP_MJ_CREATE. STATUS_NO_SUCH_DEVICE while the device or its driver is being set up or once it
+// is deleted, STATUS_ACCESS_DENIED when it is exclusive and open.
 func (m *Manager) Open(dev *Device, info OpenInfo) (*File, nt.Status) {
 	m.mu.Lock()
 	o := dev.Object.Ref()
 	switch {
-	case dev.deleted || o.Flags&nt.DO_DEVICE_INITIALIZING != 0:
+	case dev.deleted || !dev.Driver.running || o.Flags&nt.DO_DEVICE_INITIALIZING != 0:
 		m.mu.Unlock()
 		return nil, nt.STATUS_NO_SUCH_DEVICE
 	case dev.exclusive && dev.opens > 0:
@@ -41,25 +53,30 @@ func (m *Manager) Open(dev *Device, info OpenInfo) (*File, nt.Status) {
 		return nil, nt.STATUS_ACCESS_DENIED
 	}
 	dev.opens++
+	dev.Driver.opens++
 	o.ReferenceCount = int32(dev.opens)
 	m.mu.Unlock()
 
 	f := &File{Device: dev}
-	if err := m.makeFile(f, info); err != nil {
-		m.closed(f)
-		return nil, nt.STATUS_INSUFFICIENT_RESOURCES
+	if status := m.makeFile(f, info); status != nt.STATUS_SUCCESS {
+		if f.object != nil {
+			m.Close(f)
+		} else {
+			m.closed(f)
+		}
+		return nil, status
 	}
 	return f, nt.STATUS_SUCCESS
 }
 
-func (m *Manager) makeFile(f *File, info OpenInfo) error {
+func (m *Manager) makeFile(f *File, info OpenInfo) nt.Status {
 	enc := guest.EncodeUTF16(info.Name)
-	if len(enc) > 0xFFFC {
+	if len(enc) > maxString {
 		return nt.STATUS_OBJECT_NAME_INVALID
 	}
 	obj, err := m.Ob.Create(m.fileType, sizeofFileObject, f)
 	if err != nil {
-		return err
+		return nt.STATUS_INSUFFICIENT_RESOURCES
 	}
 	f.object, f.Object = obj, guest.Ptr[nt.FileObject](obj.Addr)
 	o := f.Object.Ref()
@@ -84,16 +101,19 @@ func (m *Manager) makeFile(f *File, info OpenInfo) error {
 	initList(&o.IrpList)
 	if len(enc) > 0 {
 		if f.name, err = m.alloc(uintptr(len(enc)) + 2); err != nil {
-			return err
+			return nt.STATUS_INSUFFICIENT_RESOURCES
 		}
 		if err = guest.Write(f.name, enc); err != nil {
-			return err
+			return nt.STATUS_INSUFFICIENT_RESOURCES
 		}
 		n := uint16(len(enc))
 		o.FileName = nt.UnicodeString{Length: n, MaximumLength: n + 2, Buffer: f.name}
 	}
-	return nil
+	return nt.STATUS_SUCCESS
 }
+
+// maxString is the most bytes that a UNICODE_STRING with a zero behind it can have.
+const maxString = 0xFFFC
 
 // File gives the file whose object is at addr, or nil.
 func (m *Manager) File(addr guest.Addr) *File {
@@ -105,12 +125,51 @@ func (m *Manager) File(addr guest.Addr) *File {
 	return f
 }
 
-// Close drops the reference that Open gave. The device counts as open until the object is gone.
-func (m *Manager) Close(f *File) { m.drop(f.object) }
+// Release gives the client's reference back, once CLEANUP is done. If drivers have no others it says
+// true: then the caller sends IRP_MJ_CLOSE and calls Delete. Else last is called, on a thread that must
+// not be held up, when the others have gone, and the caller does so then.
+func (m *Manager) Release(f *File, last func()) bool {
+	f.last = last
+	f.state.Store(fileReleasing)
+	return m.Ob.Release(f.object) || !f.state.CompareAndSwap(fileReleasing, fileLingers)
+}
+
+// fileLast keeps a file object whose last reference has gone until IRP_MJ_CLOSE is done.
+func (m *Manager) fileLast(o *ob.Object) (keep bool) {
+	f := o.Body.(*File)
+	switch {
+	case f.state.CompareAndSwap(fileReleasing, fileClosing):
+		return true
+	case f.state.CompareAndSwap(fileLingers, fileClosing):
+		f.last()
+		return true
+	}
+	return false
+}
+
+// Delete ends a file for which Release said true or called last.
+func (m *Manager) Delete(f *File) { m.dereference(f.object) }
+
+// Close ends a file whose driver is not told by IRP_MJ_CLOSE: it has refused the open, or it cannot
+// run any more.
+func (m *Manager) Close(f *File) {
+	f.state.Store(fileClosing)
+	m.Ob.Release(f.object)
+}
+
+// Holders counts the references that others than the client have to the file.
+func (m *Manager) Holders(f *File) int64 {
+	n := m.Ob.References(f.object)
+	if f.state.Load() == fileOpen {
+		n--
+	}
+	return n
+}
 
 func (m *Manager) fileGone(o *ob.Object) { m.closed(o.Body.(*File)) }
 
-// closed takes f off its device; a deleted device goes with its last file.
+// closed takes f off its device, which counts as open until then; a deleted device goes with its
+// last file.
 func (m *Manager) closed(f *File) {
 	if f.name != 0 {
 		m.free(f.name)
@@ -118,11 +177,12 @@ func (m *Manager) closed(f *File) {
 	dev := f.Device
 	m.mu.Lock()
 	dev.opens--
+	dev.Driver.opens--
 	dev.Object.Ref().ReferenceCount = int32(dev.opens)
 	gone := dev.deleted && dev.opens == 0
 	m.mu.Unlock()
 	if gone {
-		m.drop(dev.object)
+		m.Ob.Release(dev.object)
 	}
 }
 

@@ -4,13 +4,14 @@ import "github.com/drvhost/drvhost/nt"
 
 // Device stacks: which device gets requests before which.
 
-// maxStack is more devices than one stack can have: DEVICE_OBJECT.StackSize is a signed byte.
-const maxStack = 128
+// MaxStack is the most devices that one stack can have: an IRP counts its stack locations in a signed
+// byte, and one more than there are is a value that it must hold.
+const MaxStack = 126
 
 // Top gives the device at the top of the stack that dev is in: IoGetAttachedDevice. A stack that a
 // driver has scribbled on ends where it cannot be followed.
 func (m *Manager) Top(dev *Device) *Device {
-	for range maxStack {
+	for range MaxStack {
 		above := dev.Object.Ref().AttachedDevice
 		if above == 0 {
 			return dev
@@ -33,7 +34,7 @@ func (m *Manager) Attach(source, target *Device) *Device {
 	top := m.Top(target)
 	o, s := top.Object.Ref(), source.Object.Ref()
 	if top.deleted || source.deleted || top == source || o.Flags&nt.DO_DEVICE_INITIALIZING != 0 ||
-		o.StackSize >= maxStack-1 || s.AttachedDevice != 0 {
+		o.StackSize < 1 || o.StackSize >= MaxStack || s.AttachedDevice != 0 {
 		return nil
 	}
 	s.StackSize = o.StackSize + 1
@@ -48,6 +49,11 @@ func (m *Manager) Attach(source, target *Device) *Device {
 func (m *Manager) Detach(target *Device) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.detach(target)
+}
+
+// detach is Detach; m.mu is held.
+func (m *Manager) detach(target *Device) bool {
 	o := target.Object.Ref()
 	above := m.Device(o.AttachedDevice)
 	o.AttachedDevice = 0

@@ -66,7 +66,8 @@ func New(opts Options) (*Host, error) {
 	if opts.Log == nil {
 		opts.Log = hclog.NewNullLogger()
 	}
-	h := &Host{log: opts.Log.Named("host"), wireLog: opts.Log.Named("wire"), onCrash: opts.OnCrash, crashDone: make(chan struct{}),
+	h := &Host{log: opts.Log.Named("host"), wireLog: opts.Log.Named("wire"),
+		onCrash: opts.OnCrash, crashDone: make(chan struct{}),
 		sessions: make(map[*session]struct{}), procs: make(map[int]*process),
 		claimed: make(map[string]bool)}
 	var err error
@@ -126,25 +127,26 @@ func (h *Host) Done() <-chan struct{} { return h.crashDone }
 // device that was surprise-removed.
 const StatusGone = nt.STATUS_DEVICE_REMOVED
 
-// crashed fails everything that is under way. It is called once, on the thread that crashed, and does
-// its work elsewhere: the thread has still to unwind.
+// crashed fails everything that is under way. It is called once, on the thread that crashed. Clients
+// are told why before that thread unwinds, which fails its own request without a reason; the rest is
+// done elsewhere.
 func (h *Host) crashed(b *ke.Bugcheck) {
 	h.crashOnce.Do(func() {
-		// Now: later the stack may be gone.
+		// Later the stack may be gone.
 		report := h.DescribeCrash(b)
 		h.crashReport.Store(&report)
+		h.mu.Lock()
+		server := h.server
+		sessions := make([]*session, 0, len(h.sessions))
+		for s := range h.sessions {
+			sessions = append(sessions, s)
+		}
+		h.mu.Unlock()
+		if server != nil {
+			server.Abort(StatusGone, b.Error())
+		}
 		go func() {
 			defer close(h.crashDone)
-			h.mu.Lock()
-			server := h.server
-			sessions := make([]*session, 0, len(h.sessions))
-			for s := range h.sessions {
-				sessions = append(sessions, s)
-			}
-			h.mu.Unlock()
-			if server != nil {
-				server.Abort(StatusGone, b.Error())
-			}
 			for _, s := range sessions {
 				s.open.AbandonAll(StatusGone)
 			}

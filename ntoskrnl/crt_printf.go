@@ -15,51 +15,69 @@ import (
 var crtPrintfExports = []Export{
 	// int sprintf(char *buffer, const char *format, ...).
 	// "sprintf, _sprintf_l, swprintf, _swprintf_l, __swprintf_l".
-	{Name: "sprintf", Fn: printTo(rtl.Sprintf), Params: "buffer format:str", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "sprintf", Fn: printTo(rtl.Sprintf), Params: "buffer format:str", MaxIRQL: anyIRQL,
+		Support: Full},
 	// int vsprintf(char *buffer, const char *format, va_list argptr).
 	// "vsprintf, _vsprintf_l, vswprintf, _vswprintf_l, __vswprintf_l".
-	{Name: "vsprintf", Fn: vprintTo(rtl.Sprintf), Params: "buffer format:str argptr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "vsprintf", Fn: vprintTo(rtl.Sprintf), Params: "buffer format:str argptr",
+		MaxIRQL: anyIRQL, Support: Full},
 	// int swprintf(wchar_t *buffer, const wchar_t *format, ...): the kernel's has no size.
-	{Name: "swprintf", Fn: printTo(rtl.Swprintf), Params: "buffer format:wstr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "swprintf", Fn: printTo(rtl.Swprintf), Params: "buffer format:wstr", MaxIRQL: anyIRQL,
+		Support: Full},
 	// int _swprintf(wchar_t *buffer, const wchar_t *format, ...).
-	{Name: "_swprintf", Fn: printTo(rtl.Swprintf), Params: "buffer format:wstr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "_swprintf", Fn: printTo(rtl.Swprintf), Params: "buffer format:wstr", MaxIRQL: anyIRQL,
+		Support: Full},
 	// int _vswprintf(wchar_t *buffer, const wchar_t *format, va_list argptr).
-	{Name: "_vswprintf", Fn: vprintTo(rtl.Swprintf), Params: "buffer format:wstr argptr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "_vswprintf", Fn: vprintTo(rtl.Swprintf), Params: "buffer format:wstr argptr",
+		MaxIRQL: anyIRQL, Support: Full},
 	// int _snprintf(char *buffer, size_t count, const char *format, ...): -1 if more than count
 	// characters were to be written; of exactly count there is no zero. Without a buffer and a count
 	// it gives the length. "snprintf, _snprintf, _snprintf_l, _snwprintf, _snwprintf_l".
-	{Name: "_snprintf", Fn: printSized(rtl.Snprintf), Params: "buffer count:d format:str", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "_snprintf", Fn: printSized(rtl.Snprintf), Params: "buffer count:d format:str",
+		MaxIRQL: anyIRQL, Support: Full},
 	// int _vsnprintf(char *buffer, size_t count, const char *format, va_list argptr).
 	// "vsnprintf, _vsnprintf, _vsnprintf_l, _vsnwprintf, _vsnwprintf_l".
-	{Name: "_vsnprintf", Fn: vprintSized(rtl.Snprintf), Params: "buffer count:d format:str argptr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "_vsnprintf", Fn: vprintSized(rtl.Snprintf), Params: "buffer count:d format:str argptr",
+		MaxIRQL: anyIRQL, Support: Full},
 	// int _snwprintf(wchar_t *buffer, size_t count, const wchar_t *format, ...).
-	{Name: "_snwprintf", Fn: printSized(rtl.Snwprintf), Params: "buffer count:d format:wstr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "_snwprintf", Fn: printSized(rtl.Snwprintf), Params: "buffer count:d format:wstr",
+		MaxIRQL: anyIRQL, Support: Full},
 	// int _vsnwprintf(wchar_t *buffer, size_t count, const wchar_t *format, va_list argptr).
-	{Name: "_vsnwprintf", Fn: vprintSized(rtl.Snwprintf), Params: "buffer count:d format:wstr argptr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "_vsnwprintf", Fn: vprintSized(rtl.Snwprintf),
+		Params: "buffer count:d format:wstr argptr", MaxIRQL: anyIRQL, Support: Full},
 	// int sprintf_s(char *buffer, size_t sizeOfBuffer, const char *format, ...): -1 and an empty
 	// string if it does not fit. "sprintf_s, _sprintf_s_l, swprintf_s, _swprintf_s_l".
-	{Name: "sprintf_s", Fn: printSized(rtl.SprintfS), Params: "buffer sizeOfBuffer:d format:str", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "sprintf_s", Fn: printSized(rtl.SprintfS), Params: "buffer sizeOfBuffer:d format:str",
+		MaxIRQL: anyIRQL, Support: Full},
 	// int vsprintf_s(char *buffer, size_t numberOfElements, const char *format, va_list argptr).
 	// "vsprintf_s, _vsprintf_s_l, vswprintf_s, _vswprintf_s_l".
-	{Name: "vsprintf_s", Fn: vprintSized(rtl.SprintfS), Params: "buffer numberOfElements:d format:str argptr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "vsprintf_s", Fn: vprintSized(rtl.SprintfS),
+		Params: "buffer numberOfElements:d format:str argptr", MaxIRQL: anyIRQL, Support: Full},
 	// int swprintf_s(wchar_t *buffer, size_t sizeOfBuffer, const wchar_t *format, ...).
-	{Name: "swprintf_s", Fn: printSized(rtl.SwprintfS), Params: "buffer sizeOfBuffer:d format:wstr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "swprintf_s", Fn: printSized(rtl.SwprintfS), Params: "buffer sizeOfBuffer:d format:wstr",
+		MaxIRQL: anyIRQL, Support: Full},
 	// int vswprintf_s(wchar_t *buffer, size_t numberOfElements, const wchar_t *format, va_list
 	// argptr).
-	{Name: "vswprintf_s", Fn: vprintSized(rtl.SwprintfS), Params: "buffer numberOfElements:d format:wstr argptr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "vswprintf_s", Fn: vprintSized(rtl.SwprintfS),
+		Params: "buffer numberOfElements:d format:wstr argptr", MaxIRQL: anyIRQL, Support: Full},
 	// int _snprintf_s(char *buffer, size_t sizeOfBuffer, size_t count, const char *format, ...):
 	// with _TRUNCATE as count the text is cut to what fits. "_snprintf_s, _snprintf_s_l,
 	// _snwprintf_s, _snwprintf_s_l".
-	{Name: "_snprintf_s", Fn: printCounted(rtl.SnprintfS), Params: "buffer sizeOfBuffer:d count:d format:str", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "_snprintf_s", Fn: printCounted(rtl.SnprintfS),
+		Params: "buffer sizeOfBuffer:d count:d format:str", MaxIRQL: anyIRQL, Support: Full},
 	// int _vsnprintf_s(char *buffer, size_t sizeOfBuffer, size_t count, const char *format, va_list
 	// argptr). "vsnprintf_s, _vsnprintf_s, _vsnprintf_s_l, _vsnwprintf_s, _vsnwprintf_s_l".
-	{Name: "_vsnprintf_s", Fn: vprintCounted(rtl.SnprintfS), Params: "buffer sizeOfBuffer:d count:d format:str argptr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "_vsnprintf_s", Fn: vprintCounted(rtl.SnprintfS),
+		Params: "buffer sizeOfBuffer:d count:d format:str argptr", MaxIRQL: anyIRQL, Support: Full},
 	// int _snwprintf_s(wchar_t *buffer, size_t sizeOfBuffer, size_t count, const wchar_t *format,
 	// ...).
-	{Name: "_snwprintf_s", Fn: printCounted(rtl.SnwprintfS), Params: "buffer sizeOfBuffer:d count:d format:wstr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "_snwprintf_s", Fn: printCounted(rtl.SnwprintfS),
+		Params: "buffer sizeOfBuffer:d count:d format:wstr", MaxIRQL: anyIRQL, Support: Full},
 	// int _vsnwprintf_s(wchar_t *buffer, size_t sizeOfBuffer, size_t count, const wchar_t *format,
 	// va_list argptr).
-	{Name: "_vsnwprintf_s", Fn: vprintCounted(rtl.SnwprintfS), Params: "buffer sizeOfBuffer:d count:d format:wstr argptr", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "_vsnwprintf_s", Fn: vprintCounted(rtl.SnwprintfS),
+		Params: "buffer sizeOfBuffer:d count:d format:wstr argptr", MaxIRQL: anyIRQL,
+		Support: Full},
 }
 
 // The shapes of the family: destination and format, with a size between them, and with a count too.

@@ -1,6 +1,8 @@
 package ntoskrnl
 
 import (
+	"time"
+
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 )
@@ -21,9 +23,9 @@ var keTimeExports = []Export{
 	{Name: "KeQueryTimeIncrement", Fn: fn0(keQueryTimeIncrement), MaxIRQL: anyIRQL, Support: Full},
 	{Name: "KeQueryPerformanceCounter", Fn: fn1(keQueryPerformanceCounter), Hal: true,
 		Params: "PerformanceFrequency", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "ExSystemTimeToLocalTime", Fn: do2(exCopyTime), Params: "SystemTime LocalTime",
+	{Name: "ExSystemTimeToLocalTime", Fn: do2(exSystemTimeToLocalTime), Params: "SystemTime LocalTime",
 		MaxIRQL: anyIRQL, Support: Full},
-	{Name: "ExLocalTimeToSystemTime", Fn: do2(exCopyTime), Params: "LocalTime SystemTime",
+	{Name: "ExLocalTimeToSystemTime", Fn: do2(exLocalTimeToSystemTime), Params: "LocalTime SystemTime",
 		MaxIRQL: anyIRQL, Support: Full},
 	{Name: "ExSetTimerResolution", Fn: fn2(exSetTimerResolution), Params: "DesiredTime:d Set:b",
 		MaxIRQL: apc, Support: Full},
@@ -79,13 +81,24 @@ func keQueryPerformanceCounter(c *Call, frequency guest.Addr) int64 {
 	return c.Ke.PerformanceCounter()
 }
 
-// exCopyTime converts between system time and local time, which are the same: the machine's time
-// zone is UTC.
+// exSystemTimeToLocalTime converts a system time into local time, by the machine's time zone as it
+// is now.
 //
 //	VOID ExSystemTimeToLocalTime(PLARGE_INTEGER SystemTime, PLARGE_INTEGER LocalTime)
 //
 // "ExSystemTimeToLocalTime function (wdm.h)".
-func exCopyTime(c *Call, from, to guest.Addr) { Store(c, to, Load[int64](c, from)) }
+func exSystemTimeToLocalTime(c *Call, from, to guest.Addr) {
+	Store(c, to, Load[uint64](c, from)-timeZoneBias(time.Now()))
+}
+
+// exLocalTimeToSystemTime is the other way round.
+//
+//	VOID ExLocalTimeToSystemTime(PLARGE_INTEGER LocalTime, PLARGE_INTEGER SystemTime)
+//
+// "ExLocalTimeToSystemTime function (wdm.h)".
+func exLocalTimeToSystemTime(c *Call, from, to guest.Addr) {
+	Store(c, to, Load[uint64](c, from)+timeZoneBias(time.Now()))
+}
 
 // exSetTimerResolution gives the time between two clock interrupts, which stays what it is.
 //

@@ -62,6 +62,7 @@ type Kernel struct {
 	reports atomic.Pointer[[]report] // imports that nothing answers, by number
 
 	nextDeviceNumber atomic.Uint32
+	random           *randomState
 	typeObjects      map[string]guest.Addr // OBJECT_TYPEs, by name
 
 	mu           sync.Mutex
@@ -85,6 +86,7 @@ func New(opts Options) (_ *Kernel, err error) {
 		called: make(map[string]struct{}), wmiProviders: make(map[guest.Addr]struct{}),
 		typeObjects: make(map[string]guest.Addr)}
 	k.reports.Store(new([]report))
+	k.random = newRandomState()
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, k.Close())

@@ -6,7 +6,7 @@ import "github.com/drvhost/drvhost/pe"
 
 // Code is an exported function that lies in ntoskrnl.exe itself, in place of a thunk: no call of it
 // comes to Go. So none is traced or checked for its IRQL. It is for short routines that drivers
-// call in inner loops and that may run at any IRQL.
+// call in inner loops, and for those with a convention of their own; all may run at any IRQL.
 type Code struct {
 	// Text is x64 code that runs wherever it is put.
 	Text []byte
@@ -32,6 +32,9 @@ var (
 		PrologSize: 4,
 		Ops:        []pe.UnwindOp{pe.Alloc(2, 8), pe.Alloc(4, 8)},
 	}}
+	codeSqrt  = &Code{Text: leafText(addrSqrt)}
+	codeSqrtf = &Code{Text: leafText(addrSqrtf)}
+	codeBreak = &Code{Text: leafText(addrBreak)}
 )
 
 // body gives the code and fixups of the export that has it.

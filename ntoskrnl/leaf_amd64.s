@@ -1,5 +1,5 @@
-// Exports that stay in guest code: memory routines that drivers call in inner loops, and __chkstk,
-// whose convention no thunk could keep.
+// Exports that stay in guest code: memory routines that drivers call in inner loops; __chkstk and
+// the square roots, whose conventions no thunk could keep; and breakpoints.
 //
 // Each is copied out of Go's text into ntoskrnl.exe, so it names no symbol and jumps only inside
 // itself. All have the calling convention of x64 Windows: arguments in CX, DX, R8 and R9, the
@@ -23,6 +23,9 @@ ADDRESS(·addrFillMemory, ·leafFillMemory)
 ADDRESS(·addrMemcmp, ·leafMemcmp)
 ADDRESS(·addrCompareMemory, ·leafCompareMemory)
 ADDRESS(·addrChkstk, ·leafChkstk)
+ADDRESS(·addrSqrt, ·leafSqrt)
+ADDRESS(·addrSqrtf, ·leafSqrtf)
+ADDRESS(·addrBreak, ·leafBreak)
 
 // void *memmove(void *dst, const void *src, size_t n). The last 64 bytes or less are all loaded
 // before any is stored, so overlaps do no harm; above that the copy runs away from the overlap.
@@ -292,5 +295,23 @@ probe:
 done:
 	POPQ R11
 	POPQ R10
+	RET
+	END_MARK
+
+// double sqrt(double x)
+TEXT ·leafSqrt(SB), NOSPLIT|NOFRAME, $0-0
+	SQRTSD X0, X0
+	RET
+	END_MARK
+
+// float sqrtf(float x)
+TEXT ·leafSqrtf(SB), NOSPLIT|NOFRAME, $0-0
+	SQRTSS X0, X0
+	RET
+	END_MARK
+
+// void DbgBreakPoint(void)
+TEXT ·leafBreak(SB), NOSPLIT|NOFRAME, $0-0
+	BYTE $0xCC         // int3, in one byte
 	RET
 	END_MARK

@@ -10,7 +10,7 @@ import (
 var (
 	addrMemmove, addrMemset, addrZeroMemory, addrFillMemory *byte
 	addrMemcmp, addrCompareMemory                           *byte
-	addrChkstk                                              *byte
+	addrChkstk, addrSqrt, addrSqrtf, addrBreak              *byte
 )
 
 // leafText gives the code at start, up to its end mark.

@@ -275,7 +275,7 @@ func (a *app) demoClient() error {
 	const name = `\\.\Echo`
 	fmt.Fprintf(a.out, "%d opens its device:\n\n", os.Getpid())
 	say := func(what string, status nt.Status, more string) {
-		fmt.Fprintf(a.out, "  %-44s %s%s\n", what, status, more)
+		fmt.Fprintf(a.out, "  %-44s %s%s\n", what, status.String(), more)
 	}
 	f, err := client.Open(name, client.RuntimeDir(a.runtimeDir))
 	if err != nil {
@@ -293,7 +293,7 @@ func (a *app) demoClient() error {
 		if err != nil {
 			return err
 		}
-		status, data := res.Final(), string(s.req.Out[:res.N])
+		status, data := res.Final(), string(filled(&s.req, res))
 		more := ""
 		if status.Success() && res.Information > 0 {
 			more = fmt.Sprintf(", %d bytes", res.Information)
@@ -304,7 +304,7 @@ func (a *app) demoClient() error {
 		say(s.what, status, more)
 		if status != s.want || data != s.data {
 			wrong++
-			fmt.Fprintf(a.out, "    that is not as it should be: want %v, %q\n", s.want, s.data)
+			fmt.Fprintf(a.out, "    that is not as it should be: want %s, %q\n", s.want.String(), s.data)
 		}
 	}
 	if err := f.Close(); err != nil {

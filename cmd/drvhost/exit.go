@@ -44,7 +44,7 @@ var exitCodes = []struct {
 	{exitUsage, "the command line is not understood"},
 	{exitStatus, "the driver failed the request; the message has its status"},
 	{exitNoDevice, "no running host offers the device"},
-	{exitBadDriver, "the file is no driver that this host can map or bind"},
+	{exitBadDriver, "the file cannot be read, mapped or bound as a driver"},
 	{exitDriverEntry, "DriverEntry returned an error; nothing of the driver is left"},
 	{exitCrash, "the driver crashed (the bugcheck is on standard error), or its host has ended"},
 	{exitClaimed, "another host offers a device of the same name"},

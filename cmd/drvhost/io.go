@@ -3,14 +3,13 @@ package main
 // devices, ioctl, read and write: what a client can do.
 
 import (
+	"context"
 	"encoding/hex"
 	"fmt"
 	"io"
 	"os"
 	"text/tabwriter"
 	"time"
-
-	"context"
 
 	"github.com/spf13/cobra"
 
@@ -244,7 +243,7 @@ func (r *request) do(name string, req *client.Request) error {
 
 func (r *request) show(name string, req *client.Request, res client.Result) error {
 	status := res.Final()
-	data := req.Out[:res.N]
+	data := filled(req, res)
 	row := resultRow{Device: name, Operation: operation(req), Status: status.String(),
 		StatusCode: fmt.Sprintf("0x%08x", uint32(status)), Information: res.Information,
 		Data: hex.EncodeToString(data)}
@@ -266,6 +265,12 @@ func (r *request) show(name string, req *client.Request, res client.Result) erro
 		err = silent(exitStatus)
 	}
 	return err
+}
+
+// filled gives what of the output the driver says it has filled. With the direct methods and
+// METHOD_NEITHER the whole buffer comes back, as it is shared with the driver.
+func filled(req *client.Request, res client.Result) []byte {
+	return req.Out[:min(uint64(res.N), res.Information)]
 }
 
 func (r *request) sayStatus(w io.Writer, row resultRow) {

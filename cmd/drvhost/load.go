@@ -146,7 +146,7 @@ func (l *loading) load(file string) error {
 	select {
 	case err := <-done:
 		if err != nil {
-			return err
+			return loadError(err)
 		}
 	case <-l.signals:
 		fmt.Fprintf(l.err, "drvhost: interrupted in the DriverEntry of %s\n", file)
@@ -160,12 +160,21 @@ func (l *loading) load(file string) error {
 	return err
 }
 
+// loadError gives what else than its DriverEntry and a crash keeps a driver from being loaded the
+// exit code for that.
+func loadError(err error) error {
+	if e := classify(err); e.code != exitFailure {
+		return err
+	}
+	return &exitError{exitBadDriver, err, ""}
+}
+
 // giveUp ends a host that could not be started, so that nothing is left of it.
 func (l *loading) giveUp(err error) error {
 	var crash *ke.Bugcheck
 	var exit *exitError
 	switch {
-	case errors.As(err, &exit):
+	case errors.As(err, &exit) && exit.code == exitInterrupted:
 		return err // the process ends with DriverEntry still at it
 	case errors.As(err, &crash):
 		<-l.host.Done()

@@ -55,6 +55,8 @@ const (
 
 	listBlink = guest.Addr(unsafe.Offsetof(nt.ListEntry{}.Blink))
 
+	threadPriority = guest.Addr(unsafe.Offsetof(nt.KThread{}.ApcState) + 0x2B) // in its padding
+
 	threadMutants = guest.Addr(unsafe.Offsetof(nt.EThread{}.Tcb.MutantListHead))
 )
 

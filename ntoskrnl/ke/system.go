@@ -81,6 +81,9 @@ type System struct {
 	stopping  bool           // no goroutine is started any more
 	ended     sync.WaitGroup // the system's own goroutines
 
+	// Handles are the kernel's handles to threads.
+	Handles Handles
+
 	// SystemProcess is the process that system threads belong to.
 	SystemProcess *Process
 }

@@ -51,6 +51,9 @@ func (s *System) runSystemThread(t *Thread, f func(t *Thread), ended func(t *Thr
 // IsSystemThread reports whether PsTerminateSystemThread may end t.
 func (t *Thread) IsSystemThread() bool { return t.system }
 
+// IsWorker reports whether t runs work items.
+func (t *Thread) IsWorker() bool { return t.worker }
+
 // Exit ends the thread: the Do that runs it returns a ThreadExit. It does not return. A thread that
 // may not end now is a bugcheck: KERNEL_APC_PENDING_DURING_EXIT at a raised IRQL or in a critical
 // region, THREAD_TERMINATE_HELD_MUTEX with a mutex.

@@ -14,6 +14,9 @@ import (
 // StackSize is the size in bytes of a guest thread's kernel stack. Windows gives 24 KiB on x64.
 const StackSize = 32 << 10
 
+// basePriority is the priority of a thread of an ordinary process and of the System process.
+const basePriority = 8
+
 // Thread is a guest thread: an ETHREAD, a stack and registers. It is not tied to a goroutine; Do
 // lends it one.
 type Thread struct {
@@ -99,7 +102,8 @@ func (s *System) NewThread(p *Process) (*Thread, error) {
 	tcb.InitialStack, tcb.StackBase = stack.Top(), stack.Top()
 	tcb.StackLimit = stack.Base()
 	tcb.Process, tcb.ApcState.Process = p.Object, p.Object
-	tcb.BasePriority = 8
+	tcb.BasePriority = basePriority
+	_ = guest.Store8(t.Object+threadPriority, basePriority) // the host's own memory
 	if p != s.SystemProcess {
 		tcb.PreviousMode = nt.UserMode
 	}

@@ -22,6 +22,7 @@ type directory struct {
 type link struct {
 	name   string
 	target string
+	system bool // the manager's own, which nobody deletes
 }
 
 func newDirectory(name string, parent *directory) *directory {
@@ -41,7 +42,7 @@ func fold(name string) string { return strings.Map(unicode.ToUpper, name) }
 // maxLinks bounds how many symbolic links a look-up follows, so that links that lead in a circle end.
 const maxLinks = 32
 
-// Lookup finds the object that a path leads to. Where it meets an object that is no directory, what
+// Lookup finds the object that a path leads to; it may go at any moment: see LookupReference. Where it meets an object that is no directory, what
 // is left of the path, with its leading backslash, is rest: the part that a driver parses itself.
 //
 // STATUS_OBJECT_PATH_SYNTAX_BAD for a path that does not begin with a backslash or has an empty
@@ -50,6 +51,21 @@ const maxLinks = 32
 func (m *Manager) Lookup(path string) (o *Object, rest string, status nt.Status) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
+	return m.lookup(path)
+}
+
+// LookupReference is Lookup, and adds a reference to the object.
+func (m *Manager) LookupReference(path string) (o *Object, rest string, status nt.Status) {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	o, rest, status = m.lookup(path)
+	if status == nt.STATUS_SUCCESS && !o.reference() {
+		return nil, "", nt.STATUS_OBJECT_NAME_NOT_FOUND
+	}
+	return o, rest, status
+}
+
+func (m *Manager) lookup(path string) (o *Object, rest string, status nt.Status) {
 	for range maxLinks {
 		_, _, e, rest, status := m.walk(path)
 		if status != nt.STATUS_SUCCESS {
@@ -179,6 +195,8 @@ func (m *Manager) DeleteLink(path string) nt.Status {
 		switch {
 		case !ok:
 			return nt.STATUS_OBJECT_TYPE_MISMATCH
+		case rest == "" && l.system:
+			return nt.STATUS_ACCESS_DENIED
 		case rest != "":
 			path = l.target + rest
 		default:
@@ -192,7 +210,7 @@ func (m *Manager) DeleteLink(path string) nt.Status {
 // LinkInfo is a symbolic link and what it stands for.
 type LinkInfo struct{ Path, Target string }
 
-// Links gives the symbolic links of a directory, sorted by name.
+// Links gives the symbolic links that were made in a directory, sorted by name.
 func (m *Manager) Links(dir string) []LinkInfo {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -203,7 +221,7 @@ func (m *Manager) Links(dir string) []LinkInfo {
 	}
 	var links []LinkInfo
 	for _, e := range d.entries {
-		if l, ok := e.(*link); ok {
+		if l, ok := e.(*link); ok && !l.system {
 			links = append(links, LinkInfo{d.path() + `\` + l.name, l.target})
 		}
 	}

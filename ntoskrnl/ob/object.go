@@ -1,19 +1,27 @@
 package ob
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
 
 	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/nt"
 )
 
 // Type is a kind of object.
 type Type struct {
 	// Name is the type's name in Windows: "Device".
 	Name string
-	// Delete is called when the last reference has gone, before the memory is given back. It may be
-	// nil.
+	// Owned says that the reference of an object's creation belongs to whoever created it, who gives
+	// it back with Release: a Dereference that would take it is an error.
+	Owned bool
+	// Last, if set, is told when the last reference has gone, on the thread that gave it back. If it
+	// says true the object stays: it has one reference again, Last's own, to be given back with
+	// Dereference.
+	Last func(o *Object) (keep bool)
+	// Delete, if set, is called before the object's memory is given back.
 	Delete func(o *Object)
 }
 
@@ -25,7 +33,9 @@ type Object struct {
 	// Body is what the owner of the type keeps for the object.
 	Body any
 
-	number uint32 // in the table of the manager
+	size   uintptr // with the header, in bytes
+	number uint32  // in the table of the manager
+	owned  atomic.Bool
 	name   string // the last component; empty for an object without a name
 	parent *directory
 }
@@ -39,51 +49,63 @@ const (
 
 // Manager holds the objects of one kernel.
 type Manager struct {
-	alloc func(size uintptr) (guest.Addr, error)
-	free  func(addr guest.Addr)
-
 	// table has the objects by the number that their header holds, so that an address leads to its
 	// object without a lock. It is replaced when it grows; numbers are used again.
 	table atomic.Pointer[[]atomic.Pointer[Object]]
 
-	mu    sync.RWMutex // guards what follows, and changes of table
-	spare []uint32     // numbers that are free
-	root  *directory
+	mu     sync.RWMutex // guards what follows, and changes of table
+	spare  []uint32     // numbers that are free
+	memory memory
+	root   *directory
 }
 
 // New makes a manager with an empty namespace. alloc gives zeroed nonpaged memory, aligned to 16
-// bytes.
+// bytes; it is called with the manager's lock held.
 func New(alloc func(size uintptr) (guest.Addr, error), free func(addr guest.Addr)) *Manager {
-	m := &Manager{alloc: alloc, free: free}
+	m := &Manager{memory: memory{alloc: alloc, free: free}}
 	m.table.Store(new([]atomic.Pointer[Object]))
 	m.root = newDirectory("", nil)
-	for _, name := range []string{`\Device`, `\Driver`, `\FileSystem`, `\GLOBAL??`, `\Callback`,
-		`\BaseNamedObjects`, `\KernelObjects`, `\ObjectTypes`} {
-		m.root.entries[fold(name[1:])] = newDirectory(name[1:], m.root)
+	for _, name := range []string{"Device", "Driver", "FileSystem", "GLOBAL??", "Callback",
+		"BaseNamedObjects", "KernelObjects", "ObjectTypes"} {
+		m.root.entries[fold(name)] = newDirectory(name, m.root)
 	}
 	for _, alias := range []string{"??", "DosDevices"} {
-		m.root.entries[fold(alias)] = &link{name: alias, target: `\GLOBAL??`}
+		m.root.entries[fold(alias)] = &link{name: alias, target: `\GLOBAL??`, system: true}
 	}
+	dos := m.root.entries[fold("GLOBAL??")].(*directory)
+	dos.entries[fold("Global")] = &link{name: "Global", target: `\GLOBAL??`, system: true}
+	dos.entries[fold("GLOBALROOT")] = &link{name: "GLOBALROOT", target: "", system: true}
 	return m
 }
 
+// Close gives all memory back. No object may be used any more.
+func (m *Manager) Close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.table.Store(new([]atomic.Pointer[Object]))
+	m.spare = nil
+	m.memory.close()
+}
+
+var errTooLarge = errors.New("ob: the object is too large")
+
 // Create makes an object with a body of size zeroed bytes and one reference. It has no name yet.
 func (m *Manager) Create(t *Type, size uintptr, body any) (*Object, error) {
-	base, err := m.alloc(headerSize + size)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	o := &Object{Type: t, Body: body, size: headerSize + size}
+	base, err := m.memory.get(o.size)
 	if err != nil {
 		return nil, err
 	}
-	o := &Object{Type: t, Addr: base + headerSize, Body: body}
-	if err := guest.Store64(base+pointerCount, 1); err != nil {
-		return nil, err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	o.Addr = base + headerSize
+	o.owned.Store(t.Owned)
 	if len(m.spare) == 0 {
 		m.grow()
 	}
 	o.number = m.spare[len(m.spare)-1]
-	if err := guest.Store32(base+objectNumber, o.number); err != nil {
+	if err := errors.Join(guest.Store64(base+pointerCount, 1),
+		guest.Store32(base+objectNumber, o.number)); err != nil {
 		return nil, err
 	}
 	m.spare = m.spare[:len(m.spare)-1]
@@ -122,13 +144,26 @@ func (m *Manager) Find(addr guest.Addr) *Object {
 	return nil
 }
 
-// Reference adds a reference to the object at addr, and reports whether there is one.
+// count is where the reference count of an object lies.
+func (o *Object) count() guest.Addr { return o.Addr - headerSize + pointerCount }
+
+// Reference adds a reference to the object at addr, and reports whether there is one. An object
+// whose last reference has gone cannot be had any more.
 func (m *Manager) Reference(addr guest.Addr) bool {
-	if m.Find(addr) == nil {
-		return false
+	o := m.Find(addr)
+	return o != nil && o.reference()
+}
+
+func (o *Object) reference() bool {
+	for {
+		n, err := guest.Load64(o.count())
+		if err != nil || int64(n) <= 0 {
+			return false
+		}
+		if done, err := guest.CompareAndSwap64(o.count(), n, n+1); err != nil || done {
+			return err == nil
+		}
 	}
-	_, err := guest.Add64(addr-headerSize+pointerCount, 1)
-	return err == nil
 }
 
 // RefError says that a reference was given back that nobody had: Windows' bugcheck
@@ -136,36 +171,79 @@ func (m *Manager) Reference(addr guest.Addr) bool {
 type RefError struct {
 	Object guest.Addr
 	Count  int64
+	// Type is the name of the object's type, "" if it is no object.
+	Type string
 }
 
 // Error names the object.
 func (e *RefError) Error() string {
-	return fmt.Sprintf("dereference of %v, which is no object with references (count %d)", e.Object, e.Count)
+	if e.Type == "" {
+		return fmt.Sprintf("dereference of %v, which is no object", e.Object)
+	}
+	return fmt.Sprintf("dereference of %v, a %s object, of which the caller has no reference (count %d)",
+		e.Object, e.Type, e.Count)
+}
+
+// BugCheck gives the code and the parameters.
+func (e *RefError) BugCheck() (nt.BugCheck, [4]uint64) {
+	return nt.REFERENCE_BY_POINTER, [4]uint64{0, uint64(e.Object), uint64(e.Count), 0}
 }
 
 // Dereference takes a reference away; the last one deletes the object. The count that is left is
-// given.
+// given. A *RefError says that the caller has none.
 func (m *Manager) Dereference(addr guest.Addr) (left int64, err error) {
 	o := m.Find(addr)
 	if o == nil {
 		return 0, &RefError{Object: addr}
 	}
-	count, err := guest.Add64(addr-headerSize+pointerCount, ^uint64(0))
-	if err != nil {
-		return 0, err
+	return m.dereference(o)
+}
+
+func (m *Manager) dereference(o *Object) (left int64, err error) {
+	least := int64(0)
+	if o.owned.Load() {
+		least = 1
 	}
-	switch left = int64(count); {
-	case left < 0:
-		return left, &RefError{Object: addr, Count: left}
-	case left == 0:
-		m.delete(o)
+	for {
+		n, err := guest.Load64(o.count())
+		if err != nil {
+			return 0, err
+		}
+		if left = int64(n) - 1; left < least {
+			return left, &RefError{Object: o.Addr, Count: left, Type: o.Type.Name}
+		}
+		done, err := guest.CompareAndSwap64(o.count(), n, uint64(left))
+		if err != nil {
+			return 0, err
+		}
+		if done {
+			break
+		}
 	}
-	return left, nil
+	if left > 0 {
+		return left, nil
+	}
+	if o.Type.Last != nil && o.Type.Last(o) {
+		return 0, guest.Store64(o.count(), 1)
+	}
+	m.delete(o)
+	return 0, nil
+}
+
+// Release gives back the reference that the object's creation gave to its owner, once. It reports
+// whether it was the last.
+func (m *Manager) Release(o *Object) (last bool) {
+	if !o.owned.Swap(false) {
+		return false
+	}
+	// A driver that has overwritten the count has made the object immortal.
+	left, err := m.dereference(o)
+	return err == nil && left == 0
 }
 
 // References gives the object's reference count.
 func (m *Manager) References(o *Object) int64 {
-	n, err := guest.Load64(o.Addr - headerSize + pointerCount)
+	n, err := guest.Load64(o.count())
 	if err != nil {
 		return 0
 	}
@@ -185,7 +263,9 @@ func (m *Manager) delete(o *Object) {
 	if o.Type.Delete != nil {
 		o.Type.Delete(o)
 	}
-	m.free(o.Addr - headerSize)
+	m.mu.Lock()
+	m.memory.put(o.Addr-headerSize, o.size)
+	m.mu.Unlock()
 }
 
 // Outstanding gives the objects that still exist, in no order.

@@ -214,16 +214,17 @@ func (m *Manager) Initialized(d *Driver) {
 	d.running = true
 }
 
-// BeginUnload keeps a driver's devices from being opened, so that DriverUnload can be called. When
-// files are open on them, their number is given, and nothing is changed.
-func (m *Manager) BeginUnload(d *Driver) (opens int) {
+// BeginUnload keeps a driver's devices from being opened, so that DriverUnload can be called. It says
+// false, and changes nothing, when files are open on them, or when it has said true before.
+func (m *Manager) BeginUnload(d *Driver) (opens int, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d.opens == 0 {
-		d.running = false
-		d.Object.Ref().Flags |= nt.DRVO_UNLOAD_INVOKED
+	if d.opens > 0 || !d.running {
+		return d.opens, false
 	}
-	return d.opens
+	d.running = false
+	d.Object.Ref().Flags |= nt.DRVO_UNLOAD_INVOKED
+	return 0, true
 }
 
 // deviceGone lets the device's driver go, of which the device held a reference.

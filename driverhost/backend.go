@@ -18,6 +18,8 @@ type backend struct{ h *Host }
 // remoteFile is a session of a client in another process.
 type remoteFile struct {
 	*session
+	name    string // that the client opened
+	peer    wire.Peer
 	current atomic.Pointer[wire.Request] // that Start is at
 }
 
@@ -32,28 +34,32 @@ type remoteCall struct {
 func (b backend) Open(req *wire.OpenRequest) (wire.File, wire.OpenResult, error) {
 	hello := req.Hello
 	f := &remoteFile{}
-	opening := true
+	var opened atomic.Bool
 	blocking := func() {
-		if opening {
+		if !opened.Load() {
 			req.Blocking()
 		} else if r := f.current.Load(); r != nil {
 			r.Blocking()
 		}
 	}
-	s, status, information, err := b.h.openSession(int(req.Peer.PID), processName(req.Peer.PID),
-		hello.Name, irp.OpenInfo{
+	s, status, information, err := b.h.openSession(opening{
+		client:  client{int(req.Peer.PID), req.Peer.UID},
+		program: func() string { return processName(req.Peer.PID) },
+		name:    hello.Name,
+		info: irp.OpenInfo{
 			OpenInfo: devobj.OpenInfo{Access: nt.MapGenericAccess(hello.Access, nt.FileGenericMapping),
 				ShareAccess: uint16(hello.Share), Options: hello.Options},
 			Disposition: uint8(hello.Disposition), FileAttributes: uint16(hello.Attributes),
-		}, blocking)
-	opening = false
+		},
+		blocking: blocking, gone: req.Gone(),
+	})
+	opened.Store(true)
 	result := wire.OpenResult{Status: status, Information: information}
 	if s == nil {
 		return nil, result, err
 	}
-	s.t.Preempted = blocking
 	f.session = s
-	result.FileID = uint64(s.open.File.Object.Addr())
+	result.FileID = uint64(s.open.Load().File.Object.Addr())
 	return f, result, nil
 }
 
@@ -77,13 +83,16 @@ func (f *remoteFile) Start(r *wire.Request) {
 	call.Major, call.Minor = r.Major, r.Minor
 	call.Code, call.Key = nt.IOCTL(r.Code), r.Key
 	call.In, call.OutData, call.OutLen = r.In, r.OutData, r.OutLen
-	call.Offset = irp.NoOffset
+	call.Offset = irp.FilePosition
 	if r.HasOffset {
 		call.Offset = r.Offset
 	}
 	f.current.Store(r)
-	f.start(&call.Request)
+	done := f.start(&call.Request)
 	f.current.Store(nil)
+	if done {
+		call.Done(&call.Request)
+	}
 }
 
 // Cancel cancels a request.

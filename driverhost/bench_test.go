@@ -86,9 +86,3 @@ func BenchmarkLoad(b *testing.B) {
 		}
 	})
 }
-
-func fixture(t testing.TB, name string) string {
-	path, err := fixtures.Path(name)
-	require.NoError(t, err)
-	return path
-}

@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
-	"sync"
+	"sync/atomic"
 
 	"github.com/drvhost/drvhost/devobj"
+	"github.com/drvhost/drvhost/driverhost/wire"
 	"github.com/drvhost/drvhost/irp"
 	"github.com/drvhost/drvhost/nt"
 )
@@ -18,8 +18,11 @@ import (
 type OpenOptions struct {
 	Access      uint32 // ACCESS_MASK; 0 is GENERIC_READ and GENERIC_WRITE
 	Disposition uint8  // 0 is FILE_OPEN
-	Options     uint32 // FILE_* create options
-	Attributes  uint16 // FILE_ATTRIBUTE_*
+	// Options are FILE_* create options; 0 is what CreateFile gives a handle that is not overlapped,
+	// FILE_SYNCHRONOUS_IO_NONALERT and FILE_NON_DIRECTORY_FILE. Overlapped leaves the first out.
+	Options    uint32
+	Overlapped bool
+	Attributes uint16 // FILE_ATTRIBUTE_*; 0 is FILE_ATTRIBUTE_NORMAL
 }
 
 // File is an open device, of this process. Its methods may be called by several goroutines; to the
@@ -28,10 +31,7 @@ type File struct {
 	*session
 	name string
 
-	mu     sync.Mutex
-	free   []*localCall
-	closed bool
-	active sync.WaitGroup
+	spare atomic.Pointer[localCall] // for the next request
 }
 
 // localCall is a request of this process.
@@ -55,20 +55,13 @@ type Result struct {
 	Written     int // bytes of the output buffer that were filled
 }
 
-// Open opens a device by its Win32 name: `\\.\Echo`, `\\.\Echo\sub\path`, or without the prefix.
+// Open opens a device by its Win32 name: `\\.\Echo`, `\\.\Echo\sub\path`, or without the prefix. A
+// status that the driver or the I/O manager refuses with is in the error's chain.
 func (h *Host) Open(name string, opts OpenOptions) (*File, error) {
-	if opts.Access == 0 {
-		opts.Access = nt.GENERIC_READ | nt.GENERIC_WRITE
-	}
-	if opts.Disposition == 0 {
-		opts.Disposition = uint8(nt.FILE_OPEN)
-	}
-	s, status, _, err := h.openSession(pid, "drvhost", trimPrefix(name), irp.OpenInfo{
-		OpenInfo: devobj.OpenInfo{Access: nt.MapGenericAccess(opts.Access, nt.FileGenericMapping),
-			ShareAccess: uint16(nt.FILE_SHARE_READ | nt.FILE_SHARE_WRITE),
-			Options:     opts.Options | nt.FILE_SYNCHRONOUS_IO_NONALERT},
-		Disposition: opts.Disposition, FileAttributes: opts.Attributes,
-	}, nil)
+	s, status, _, err := h.openSession(opening{
+		client: self, program: func() string { return "drvhost" },
+		name: wire.TrimDevicePrefix(name), info: opts.info(),
+	})
 	if err == nil && s == nil {
 		err = status
 	}
@@ -78,48 +71,55 @@ func (h *Host) Open(name string, opts OpenOptions) (*File, error) {
 	return &File{session: s, name: name}, nil
 }
 
-func trimPrefix(name string) string {
-	for _, p := range []string{`\\.\`, `\\?\`, `\??\`, `\DosDevices\`} {
-		if rest, ok := strings.CutPrefix(name, p); ok {
-			return rest
+// info gives the options with their defaults.
+func (o OpenOptions) info() irp.OpenInfo {
+	if o.Access == 0 {
+		o.Access = nt.GENERIC_READ | nt.GENERIC_WRITE
+	}
+	o.Access |= nt.SYNCHRONIZE | nt.FILE_READ_ATTRIBUTES // as CreateFile does
+	if o.Disposition == 0 {
+		o.Disposition = uint8(nt.FILE_OPEN)
+	}
+	if o.Options == 0 {
+		o.Options = nt.FILE_NON_DIRECTORY_FILE
+		if !o.Overlapped {
+			o.Options |= nt.FILE_SYNCHRONOUS_IO_NONALERT
 		}
 	}
-	return name
+	if o.Attributes == 0 {
+		const normal = 0x80 // FILE_ATTRIBUTE_NORMAL
+		o.Attributes = normal
+	}
+	return irp.OpenInfo{
+		OpenInfo: devobj.OpenInfo{Access: nt.MapGenericAccess(o.Access, nt.FileGenericMapping),
+			ShareAccess: uint16(nt.FILE_SHARE_READ | nt.FILE_SHARE_WRITE), Options: o.Options},
+		Disposition: o.Disposition, FileAttributes: o.Attributes,
+	}
 }
 
-// take gives a call of the file's, or nil when the file is closed.
+// take gives a call of the file's, or nil when the file is closed; put takes it back.
 func (f *File) take() *localCall {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.closed {
+	if !f.gate.enter() {
 		return nil
 	}
-	f.active.Add(1)
-	if n := len(f.free); n > 0 {
-		c := f.free[n-1]
-		f.free = f.free[:n-1]
-		return c
+	c := f.spare.Swap(nil)
+	if c == nil {
+		c = &localCall{done: make(chan struct{}, 1)}
+		c.Client = c
 	}
-	c := &localCall{done: make(chan struct{}, 1)}
-	c.Client = c
 	return c
 }
 
 func (f *File) put(c *localCall) {
 	c.In, c.OutData, c.out = nil, nil, nil
-	f.mu.Lock()
-	f.free = append(f.free, c)
-	f.mu.Unlock()
-	f.active.Done()
+	f.spare.Store(c)
+	f.gate.leave()
 }
 
 // run sends a request and waits for its end. A cancelled context cancels the IRP; the result is then
 // what the driver completes it with.
 func (f *File) run(ctx context.Context, c *localCall) Result {
-	f.start(&c.Request)
-	select {
-	case <-c.done:
-	default:
+	if !f.start(&c.Request) {
 		f.wait(ctx, c)
 	}
 	return Result{c.Status, c.IOStatus, c.Information, c.Written}
@@ -175,7 +175,7 @@ func (f *File) DeviceIoControlEx(ctx context.Context, code uint32, in, out []byt
 
 // Read reads from the file's position.
 func (f *File) Read(p []byte) (int, error) {
-	return f.ReadAtContext(context.Background(), p, irp.NoOffset)
+	return f.ReadAtContext(context.Background(), p, irp.FilePosition)
 }
 
 // ReadAt reads from a byte offset.
@@ -187,7 +187,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	return n, err
 }
 
-// ReadAtContext is ReadAt with a context; irp.NoOffset is the file's position. STATUS_END_OF_FILE is
+// ReadAtContext is ReadAt with a context; irp.FilePosition is the file's position. STATUS_END_OF_FILE is
 // io.EOF.
 func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	c := f.take()
@@ -206,7 +206,7 @@ func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, err
 
 // Write writes at the file's position.
 func (f *File) Write(p []byte) (int, error) {
-	return f.WriteAtContext(context.Background(), p, irp.NoOffset)
+	return f.WriteAtContext(context.Background(), p, irp.FilePosition)
 }
 
 // WriteAt writes at a byte offset.
@@ -214,7 +214,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	return f.WriteAtContext(context.Background(), p, off)
 }
 
-// WriteAtContext is WriteAt with a context; irp.NoOffset is the file's position. A write that the
+// WriteAtContext is WriteAt with a context; irp.FilePosition is the file's position. A write that the
 // driver takes in part is io.ErrShortWrite.
 func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, error) {
 	c := f.take()
@@ -246,16 +246,11 @@ func (f *File) Flush() error {
 	return f.errOf(ctx, "flush", f.run(ctx, c))
 }
 
-// Close closes the file: CLEANUP, then what is pending is cancelled, then CLOSE.
+// Close closes the file: CLEANUP, then what is pending is cancelled, then CLOSE. It returns when all
+// requests have ended. A second Close is ErrClosed.
 func (f *File) Close() error {
-	f.mu.Lock()
-	if f.closed {
-		f.mu.Unlock()
+	if !f.session.close(false) {
 		return ErrClosed
 	}
-	f.closed = true
-	f.mu.Unlock()
-	f.session.close(false)
-	f.active.Wait()
 	return nil
 }

@@ -3,7 +3,7 @@ package driverhost
 import (
 	"errors"
 	"fmt"
-	"os"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,6 +16,7 @@ import (
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
+	"github.com/drvhost/drvhost/ntoskrnl/mm"
 	"github.com/drvhost/drvhost/pe"
 )
 
@@ -34,6 +35,9 @@ type Options struct {
 	FailMissing bool
 	// OnCrash is told of the bugcheck that ends the host.
 	OnCrash func(b *ke.Bugcheck)
+	// Patience is how long Close waits for requests that were cancelled and for a DriverUnload; 0 is
+	// 5 s.
+	Patience time.Duration
 }
 
 // Host is a kernel with its drivers.
@@ -48,14 +52,22 @@ type Host struct {
 	// crashReport is made when the bugcheck comes.
 	crashReport atomic.Pointer[CrashReport]
 
+	patience time.Duration
+	// gate has what uses the kernel: sessions until they are gone, loads, unloads, cancels.
+	gate gate
+
 	mu       sync.Mutex
+	fewer    sync.Cond // a session has gone
 	sessions map[*session]struct{}
-	procs    map[int]*process
+	procs    map[client]*process
+	self     *process     // of files that are opened in this process, once there was one
 	helpers  []*ke.Thread // threads to run cancel routines on, idle
 	server   *wire.Server
-	runtime  string          // the runtime directory that is served
-	claimed  map[string]bool // names of links in it
 	closed   bool
+
+	linkMu  sync.Mutex      // guards what follows; file operations run under it
+	runtime string          // the runtime directory that is served, "" when none is
+	claimed map[string]bool // names of links in it
 }
 
 // Driver is a loaded driver.
@@ -66,13 +78,18 @@ func New(opts Options) (*Host, error) {
 	if opts.Log == nil {
 		opts.Log = hclog.NewNullLogger()
 	}
-	h := &Host{log: opts.Log.Named("host"), wireLog: opts.Log.Named("wire"),
+	h := &Host{log: opts.Log.Named(logHost), wireLog: opts.Log.Named(logWire),
 		onCrash: opts.OnCrash, crashDone: make(chan struct{}),
-		sessions: make(map[*session]struct{}), procs: make(map[int]*process),
-		claimed: make(map[string]bool)}
+		sessions: make(map[*session]struct{}), procs: make(map[client]*process),
+		claimed: make(map[string]bool), patience: opts.Patience}
+	if h.patience == 0 {
+		h.patience = defaultPatience
+	}
+	h.gate.init()
+	h.fewer.L = &h.mu
 	var err error
 	h.Kernel, err = ntoskrnl.New(ntoskrnl.Options{Processors: opts.Processors,
-		Log:   opts.Log.Named("kernel"),
+		Log:   opts.Log.Named(logKernel),
 		Print: opts.Print, Trace: opts.Trace, FailMissing: opts.FailMissing,
 		OnLinks: h.linksChanged, OnCrash: h.crashed})
 	if err != nil {
@@ -81,41 +98,50 @@ func New(opts Options) (*Host, error) {
 	return h, nil
 }
 
-// Load loads the driver in a file and calls its DriverEntry. See [ntoskrnl.Kernel.LoadFile].
-func (h *Host) Load(path string) (*Driver, error) { return h.Kernel.LoadFile(path) }
+// Load loads the driver in a file and calls its DriverEntry. See [ntoskrnl.Kernel.LoadFile]. When the
+// host listens and another host has the name of one of the driver's devices, the driver is unloaded
+// again, and the error is a *wire.ClaimedError.
+func (h *Host) Load(path string) (*Driver, error) {
+	return h.load(func() (*Driver, error) { return h.Kernel.LoadFile(path) })
+}
 
 // LoadImage is Load for an image that was parsed already, under the given service name.
 func (h *Host) LoadImage(img *pe.Image, service string) (*Driver, error) {
-	return h.Kernel.Load(img, service)
+	return h.load(func() (*Driver, error) { return h.Kernel.Load(img, service) })
 }
 
-// BusyError says that a driver cannot be unloaded: its devices are open.
-type BusyError struct {
-	Driver string
-	Opens  int
-}
-
-// Error names the driver and counts the files.
-func (e *BusyError) Error() string {
-	return fmt.Sprintf("%s: %d files are open on its devices", e.Driver, e.Opens)
+func (h *Host) load(do func() (*Driver, error)) (*Driver, error) {
+	if !h.gate.enter() {
+		return nil, ErrClosed
+	}
+	defer h.gate.leave()
+	d, err := do()
+	if err != nil {
+		return d, err
+	}
+	err = h.SyncLinks()
+	var claimed *wire.ClaimedError
+	if !errors.As(err, &claimed) {
+		return d, err
+	}
+	if _, e := h.Kernel.Unload(d); e != nil {
+		err = errors.Join(err, e)
+	}
+	return d, fmt.Errorf("%s: %w", d.Service, err)
 }
 
 // Unload unloads a driver none of whose devices is open. See [ntoskrnl.Kernel.Unload] for the
-// result.
+// result; a *ntoskrnl.BusyError says that files are open.
 func (h *Host) Unload(d *Driver) (left []string, err error) {
-	h.mu.Lock()
-	n := 0
-	for s := range h.sessions {
-		if s.open.File.Device.Driver == d.Driver {
-			n++
-		}
+	if !h.gate.enter() {
+		return nil, ErrClosed
 	}
-	h.mu.Unlock()
-	if n > 0 {
-		return nil, &BusyError{d.Service, n}
-	}
+	defer h.gate.leave()
 	return h.Kernel.Unload(d)
 }
+
+// BusyError says that a driver cannot be unloaded: its devices are open, or another driver uses it.
+type BusyError = ntoskrnl.BusyError
 
 // Crashed gives the bugcheck that ended the host, or nil.
 func (h *Host) Crashed() *ke.Bugcheck { return h.Kernel.Crashed() }
@@ -137,10 +163,7 @@ func (h *Host) crashed(b *ke.Bugcheck) {
 		h.crashReport.Store(&report)
 		h.mu.Lock()
 		server := h.server
-		sessions := make([]*session, 0, len(h.sessions))
-		for s := range h.sessions {
-			sessions = append(sessions, s)
-		}
+		sessions := slices.Collect(maps.Keys(h.sessions))
 		h.mu.Unlock()
 		if server != nil {
 			server.Abort(StatusGone, b.Error())
@@ -148,7 +171,7 @@ func (h *Host) crashed(b *ke.Bugcheck) {
 		go func() {
 			defer close(h.crashDone)
 			for _, s := range sessions {
-				s.open.AbandonAll(StatusGone)
+				s.abandon()
 			}
 			if h.onCrash != nil {
 				h.onCrash(b)
@@ -157,22 +180,24 @@ func (h *Host) crashed(b *ke.Bugcheck) {
 	})
 }
 
-// unloadPatience is how long Close waits for requests that do not end, though they were cancelled.
-const unloadPatience = 5 * time.Second
+const defaultPatience = 5 * time.Second
 
 // CloseReport is what Close found.
 type CloseReport struct {
-	// Stuck are the requests that did not end within 5 s of being cancelled.
+	// Stuck are the requests, and the DriverUnload routines, that did not end in time, and the files
+	// that drivers still refer to.
 	Stuck []string
 	// Left is what drivers did not delete on unload, by driver.
 	Left map[string][]string
 	// NoUnload are the drivers without a DriverUnload routine: they end with the process.
 	NoUnload []string
+	// Pool is the pool that drivers did not free, by tag, when all of them were unloaded.
+	Pool []mm.TagUse
 }
 
 // Close ends the host: clients are told, what is pending is cancelled, files are closed, drivers
-// unloaded in the reverse order of loading, and all memory is given back. When requests do not end,
-// or a driver has crashed, it goes on without them.
+// unloaded in the reverse order of loading, and all memory is given back. What does not end in time
+// is kicked out, and then drivers are not unloaded; nor when one has crashed.
 func (h *Host) Close() (report CloseReport, err error) {
 	h.mu.Lock()
 	if h.closed {
@@ -182,65 +207,112 @@ func (h *Host) Close() (report CloseReport, err error) {
 	h.closed = true
 	server := h.server
 	h.mu.Unlock()
+	deadline := time.Now().Add(h.patience)
 	var errs []error
 	if server != nil {
 		errs = append(errs, h.releaseLinks())
 		server.Shutdown(StatusGone, "the driver host has ended")
 	}
-	h.closeSessions()
-	if server != nil && !server.Wait(unloadPatience) {
-		for _, o := range server.Outstanding() {
-			report.Stuck = append(report.Stuck, describeOutstanding(o))
-		}
-	}
-	h.mu.Lock()
-	open := len(h.sessions)
-	h.mu.Unlock()
-	if open == 0 && h.Crashed() == nil {
+	report.Stuck = h.closeSessions(deadline)
+	if len(report.Stuck) == 0 && h.Crashed() == nil {
 		report.Left = make(map[string][]string)
-		drivers := h.Kernel.Drivers()
-		slices.Reverse(drivers)
-		for _, d := range drivers {
-			left, err := h.Kernel.Unload(d)
-			if errors.Is(err, ntoskrnl.ErrNoUnload) {
-				report.NoUnload = append(report.NoUnload, d.Service)
-			} else if err != nil {
-				errs = append(errs, err)
-			}
-			if len(left) > 0 {
-				report.Left[d.Service] = left
-			}
-		}
+		errs = append(errs, h.unloadAll(&report, deadline))
+	}
+	// From here on nothing runs in a driver any more, and whoever waits for one is told.
+	h.Kernel.Ke.Close()
+	h.endSessions()
+	h.gate.close()
+	if h.self != nil {
+		h.releaseProcess(h.self)
+	}
+	if server != nil {
+		server.Wait(h.patience)
 	}
 	return report, errors.Join(append(errs, h.Kernel.Close())...)
 }
 
-func describeOutstanding(o wire.Outstanding) string {
-	s := fmt.Sprintf("%v on %s by process %d", o.Major, o.Name, o.Peer.PID)
-	if o.Major == nt.IRP_MJ_DEVICE_CONTROL {
-		s += fmt.Sprintf(", code %#x", o.Code)
+// unloadAll unloads every driver, until one takes too long.
+func (h *Host) unloadAll(report *CloseReport, deadline time.Time) error {
+	drivers := h.Kernel.Drivers()
+	slices.Reverse(drivers)
+	var errs []error
+	for _, d := range drivers {
+		type result struct {
+			left []string
+			err  error
+		}
+		done := make(chan result, 1)
+		h.gate.enter()
+		go func() {
+			defer h.gate.leave()
+			left, err := h.Kernel.Unload(d)
+			done <- result{left, err}
+		}()
+		select {
+		case r := <-done:
+			if errors.Is(r.err, ntoskrnl.ErrNoUnload) {
+				report.NoUnload = append(report.NoUnload, d.Service)
+			} else if r.err != nil {
+				errs = append(errs, r.err)
+			}
+			if len(r.left) > 0 {
+				report.Left[d.Service] = r.left
+			}
+		case <-time.After(time.Until(deadline)):
+			report.Stuck = append(report.Stuck, "DriverUnload of "+d.Service)
+			return errors.Join(errs...)
+		}
 	}
-	return s
+	if len(errs) == 0 && len(report.NoUnload) == 0 && h.Crashed() == nil {
+		report.Pool = h.Kernel.DriverPool()
+	}
+	return errors.Join(errs...)
 }
 
 // Listen makes the host reachable for other processes: a socket in the runtime directory dir, and a
 // link for each Win32 name that its drivers have made and will make. It fails with a
-// *wire.ClaimedError when a living host has one of the names.
+// *wire.ClaimedError when a living host has one of the names, and nothing is left in dir then.
 func (h *Host) Listen(dir string) error {
+	h.mu.Lock()
+	listening, closed := h.server != nil, h.closed
+	h.mu.Unlock()
+	if listening || closed {
+		return errors.New("the host listens already, or is closed")
+	}
 	server := wire.NewServer(wire.Config{Backend: backend{h}, Logf: func(f string, args ...any) {
 		h.wireLog.Warn(fmt.Sprintf(f, args...))
 	}})
 	if err := server.ListenRuntime(dir); err != nil {
 		return err
 	}
+	h.linkMu.Lock()
+	h.runtime = dir
+	h.linkMu.Unlock()
 	h.mu.Lock()
-	h.server, h.runtime = server, dir
+	h.server = server
 	h.mu.Unlock()
-	return h.SyncLinks()
+	err := h.SyncLinks()
+	if err == nil {
+		return nil
+	}
+	h.mu.Lock()
+	h.server = nil
+	h.mu.Unlock()
+	err = errors.Join(err, h.releaseLinksOf(server.Socket()))
+	server.Shutdown(StatusGone, err.Error())
+	return err
 }
 
 // Serve answers clients until Close.
-func (h *Host) Serve() error { return h.server.Serve() }
+func (h *Host) Serve() error {
+	h.mu.Lock()
+	server := h.server
+	h.mu.Unlock()
+	if server == nil {
+		return errors.New("the host does not listen")
+	}
+	return server.Serve()
+}
 
 // Socket gives the path of the socket, or "" before Listen.
 func (h *Host) Socket() string {
@@ -264,14 +336,14 @@ func (h *Host) linksChanged() {
 const dosDevices = `\GLOBAL??`
 
 // SyncLinks makes the links in the runtime directory those that the drivers have made. It does
-// nothing before Listen.
+// nothing before Listen. A name that another host holds is a *wire.ClaimedError.
 func (h *Host) SyncLinks() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.server == nil || h.closed {
+	socket := h.Socket()
+	h.linkMu.Lock()
+	defer h.linkMu.Unlock()
+	if socket == "" || h.runtime == "" {
 		return nil
 	}
-	socket := h.server.Socket()
 	var errs []error
 	have := make(map[string]bool)
 	for _, l := range h.Kernel.Ob.Links(dosDevices) {
@@ -295,16 +367,17 @@ func (h *Host) SyncLinks() error {
 	return errors.Join(errs...)
 }
 
-func (h *Host) releaseLinks() error {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+// releaseLinks removes all links, and makes no more.
+func (h *Host) releaseLinks() error { return h.releaseLinksOf(h.Socket()) }
+
+func (h *Host) releaseLinksOf(socket string) error {
+	h.linkMu.Lock()
+	defer h.linkMu.Unlock()
 	var errs []error
 	for name := range h.claimed {
-		errs = append(errs, wire.Release(h.runtime, name, h.server.Socket()))
+		errs = append(errs, wire.Release(h.runtime, name, socket))
 	}
 	h.claimed = make(map[string]bool)
+	h.runtime = ""
 	return errors.Join(errs...)
 }
-
-// pid is this process, the client of files that are opened in it.
-var pid = os.Getpid()

@@ -12,6 +12,7 @@ import (
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
+	"github.com/drvhost/drvhost/ntoskrnl/mm"
 )
 
 // What a host has to tell of a loaded driver and of a crash: for people as text, for programs as JSON.
@@ -156,6 +157,28 @@ func Printable(s string) string {
 }
 
 func kilobytes(n uint64) string { return fmt.Sprintf("%d KiB", (n+1023)/1024) }
+
+// PoolUse is pool that is allocated with one tag.
+type PoolUse struct {
+	Tag    string `json:"tag"`
+	Pool   string `json:"pool"`
+	Blocks int    `json:"blocks"`
+	Bytes  uint64 `json:"bytes"`
+}
+
+// String gives "pool: tag Echo, 128 bytes in 2 blocks, non-paged".
+func (u PoolUse) String() string {
+	return fmt.Sprintf("pool: tag %s, %d bytes in %d blocks, %s", u.Tag, u.Bytes, u.Blocks, u.Pool)
+}
+
+// PoolUses gives what [ntoskrnl.Kernel.DriverPool] found in the form of reports.
+func PoolUses(list []mm.TagUse) []PoolUse {
+	uses := make([]PoolUse, 0, len(list))
+	for _, u := range list {
+		uses = append(uses, PoolUse{u.Tag.String(), u.Pool.String(), u.Blocks, uint64(u.Bytes)})
+	}
+	return uses
+}
 
 // CrashReport is a bugcheck with where it was.
 type CrashReport struct {

@@ -3,7 +3,12 @@ package driverhost
 import (
 	"errors"
 	"fmt"
-	"strings"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/irp"
@@ -12,9 +17,17 @@ import (
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
 )
 
+// client is a process that has devices open. The user is part of it, so that a process that has got
+// the id of one that just ended does not share its memory.
+type client struct {
+	pid int
+	uid uint32
+}
+
 // process is a client process: its EPROCESS and its window of user memory. It lives as long as a
 // session of it does.
 type process struct {
+	client client
 	ke     *ke.Process
 	window *mm.Window
 	refs   int
@@ -23,27 +36,37 @@ type process struct {
 // windowSize is the size in bytes of a client's window; it is sparse, so it costs addresses only.
 const windowSize = 80 << 20
 
-// process gives the process of a client, and holds it.
-func (h *Host) process(id int, name string) (*process, error) {
+// process gives the process of a client, and holds it. name gives the name of its program.
+func (h *Host) process(c client, name func() string) (*process, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if p := h.procs[id]; p != nil {
+	if p := h.procs[c]; p != nil {
 		p.refs++
 		return p, nil
 	}
-	w, err := h.Kernel.Mm.NewWindow(windowSize, fmt.Sprintf("window of process %d", id))
+	if h.closed {
+		return nil, ErrClosed
+	}
+	w, err := h.Kernel.Mm.NewWindow(windowSize, fmt.Sprintf("window of process %d", c.pid))
 	if err != nil {
 		return nil, err
 	}
-	k, err := h.Kernel.Ke.NewProcess(uintptr(id), name)
+	k, err := h.Kernel.Ke.NewProcess(uintptr(c.pid), name())
 	if err != nil {
 		return nil, errors.Join(err, w.Release())
 	}
 	k.Window = w
-	p := &process{ke: k, window: w, refs: 1}
-	h.procs[id] = p
+	p := &process{client: c, ke: k, window: w, refs: 1}
+	h.procs[c] = p
+	if c == self {
+		p.refs++
+		h.self = p // it is kept, since another open is likely
+	}
 	return p, nil
 }
+
+// self is the client that opens files in this process.
+var self = client{os.Getpid(), uint32(os.Getuid())}
 
 // releaseProcess lets a process go with its last session.
 func (h *Host) releaseProcess(p *process) {
@@ -53,72 +76,110 @@ func (h *Host) releaseProcess(p *process) {
 	if p.refs > 0 {
 		return
 	}
-	delete(h.procs, int(p.ke.ID))
+	delete(h.procs, p.client)
 	p.ke.Release()
 	if err := p.window.Release(); err != nil {
 		h.log.Error("window", "error", err.Error())
 	}
 }
 
-// session is an open file, with the process and the thread that it is used by.
+// ErrClosed is what a file that is closed gives, and a host that is.
+var ErrClosed = errors.New("closed")
+
+// session is an open file, with the process and the thread that it is used by. It is in
+// Host.sessions from before the driver's CREATE until the last of it is gone.
 type session struct {
-	h    *Host
-	proc *process
-	t    *ke.Thread
-	open *irp.Open
+	h      *Host
+	name   string // that the client opened
+	client client
+	proc   *process
+	t      *ke.Thread
+	open   atomic.Pointer[irp.Open] // from CREATE on
+	gate   gate                     // requests of clients in this process
+	// lingers says that the file is closed, but that drivers may have references to it.
+	lingers atomic.Bool
+	final   sync.Once
 }
 
-// ErrClosed is the error of using a host or a file that was closed.
-var ErrClosed = errors.New("driverhost: closed")
+// opening is what a client's open asks for.
+type opening struct {
+	client client
+	// program gives the name of the client's program.
+	program func() string
+	name    string // without \\.\
+	info    irp.OpenInfo
+	// blocking, if set, is told whenever the thread is about to wait.
+	blocking func()
+	// gone, if set, is closed when the client has ended; then the open is cancelled.
+	gone <-chan struct{}
+}
 
-// openSession opens name, what follows \\.\, for a client process. blocking is called before the
-// driver's CREATE waits.
-func (h *Host) openSession(pid int, client, name string, info irp.OpenInfo, blocking func()) (
-	s *session, status nt.Status, information uint64, err error) {
+// openSession opens a device for a client. A status that is no success is the I/O manager's or the
+// driver's answer; an error says that the host could not even ask.
+func (h *Host) openSession(o opening) (s *session, status nt.Status, information uint64, err error) {
+	if !h.gate.enter() {
+		return nil, StatusGone, 0, ErrClosed
+	}
 	if b := h.Crashed(); b != nil {
+		h.gate.leave()
 		return nil, StatusGone, 0, b
 	}
-	dev, rest, status := h.lookup(name)
+	dev, rest, status := h.lookup(o.name)
 	if status != nt.STATUS_SUCCESS {
+		h.gate.leave()
 		return nil, status, 0, nil
 	}
-	info.Name = rest
-	proc, err := h.process(pid, client)
-	if err != nil {
+	o.info.Name = rest
+	s = &session{h: h, name: o.name, client: o.client}
+	s.gate.init()
+	if s.proc, err = h.process(o.client, o.program); err != nil {
+		h.gate.leave()
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES, 0, err
 	}
-	t, err := h.Kernel.Ke.NewThread(proc.ke)
-	if err != nil {
-		h.releaseProcess(proc)
+	if s.t, err = h.Kernel.Ke.NewThread(s.proc.ke); err != nil {
+		h.releaseProcess(s.proc)
+		h.gate.leave()
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES, 0, err
 	}
-	t.Blocking = blocking
-	s = &session{h: h, proc: proc, t: t}
-	err = t.Do(func() {
-		s.open, status, information = h.Kernel.IO.Create(t, dev, proc.window, info)
+	s.t.Blocking, s.t.Preempted = o.blocking, o.blocking
+	h.mu.Lock()
+	h.sessions[s] = struct{}{}
+	closed := h.closed
+	h.mu.Unlock()
+	if closed {
+		s.end()
+		return nil, StatusGone, 0, ErrClosed
+	}
+	if o.gone != nil {
+		opened := make(chan struct{})
+		defer close(opened)
+		go func() {
+			select {
+			case <-o.gone:
+				s.cancelAll()
+			case <-opened:
+			}
+		}()
+	}
+	var file *irp.Open
+	err = s.t.Do(func() {
+		o.info.Begun = func(o *irp.Open) { s.open.Store(o) }
+		file, status, information = h.Kernel.IO.Create(s.t, dev, s.proc.window, o.info)
 	})
-	if err != nil || s.open == nil {
-		t.Release()
-		h.releaseProcess(proc)
-		if err != nil {
-			return nil, StatusGone, 0, err
-		}
+	if err != nil {
+		s.end()
+		return nil, StatusGone, 0, err
+	}
+	if file == nil {
+		s.end()
 		return nil, status, information, nil
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.sessions[s] = struct{}{}
 	return s, status, information, nil
 }
 
 // lookup finds the device that a Win32 name, without \\.\, leads to.
 func (h *Host) lookup(name string) (dev *devobj.Device, rest string, status nt.Status) {
-	const globalRoot = `GLOBALROOT\`
-	path := `\??\` + name
-	if len(name) > len(globalRoot) && strings.EqualFold(name[:len(globalRoot)], globalRoot) {
-		path = name[len(globalRoot)-1:]
-	}
-	o, rest, status := h.Kernel.Ob.Lookup(path)
+	o, rest, status := h.Kernel.Ob.Lookup(`\??\` + name)
 	if status != nt.STATUS_SUCCESS {
 		return nil, "", status
 	}
@@ -129,13 +190,20 @@ func (h *Host) lookup(name string) (dev *devobj.Device, rest string, status nt.S
 	return dev, rest, nt.STATUS_SUCCESS
 }
 
-// start sends a request to the driver, on the session's thread. It ends by a call of r.Client.Done,
-// before it returns or later.
-func (s *session) start(r *irp.Request) {
-	r.Open = s.open
-	if err := s.t.Do(func() { s.h.Kernel.IO.Start(s.t, r) }); err != nil {
-		r.Abandon(StatusGone)
+// start sends a request to the driver, on the session's thread. If it is not done yet when start
+// returns, r.Client.Done is called, perhaps before.
+func (s *session) start(r *irp.Request) (done bool) {
+	if o := s.open.Load(); r.Open != o {
+		r.Open = o
 	}
+	if err := s.t.Do(func() { done = s.h.Kernel.IO.Start(s.t, r) }); err != nil {
+		r.Abandon(StatusGone)
+		return false
+	}
+	if !done && s.h.Kernel.Ke.Ended() {
+		s.abandon() // whoever ended the kernel may have looked before Start returned
+	}
+	return done
 }
 
 // cancel cancels a request in flight. It may be called on any goroutine: the cancel routine runs on
@@ -144,40 +212,79 @@ func (s *session) cancel(r *irp.Request) {
 	s.h.onHelper(func(t *ke.Thread) { s.h.Kernel.IO.CancelRequest(t, r) })
 }
 
-// close ends the session: CLEANUP, cancel what the driver still holds, CLOSE. With gone, the
-// client's end, the cancels come first.
-func (s *session) close(gone bool) {
-	io := s.h.Kernel.IO
+// cancelAll cancels all requests in flight.
+func (s *session) cancelAll() {
+	if o := s.open.Load(); o != nil && o.Pending() > 0 {
+		s.h.onHelper(func(t *ke.Thread) { s.h.Kernel.IO.CancelAll(t, o) })
+	}
+}
+
+// abandon fails all requests that are pending: no driver will complete them any more.
+func (s *session) abandon() {
+	if o := s.open.Load(); o != nil {
+		o.AbandonAll(StatusGone)
+	}
+}
+
+// close ends the session: CLEANUP, cancel what the driver still holds, and CLOSE, when drivers have no
+// references to the file any more. With gone, the client's end, the cancels come first. It returns when
+// every request has been answered, and reports whether the session was open.
+func (s *session) close(gone bool) bool {
+	if !s.gate.shut() {
+		return false
+	}
+	io, open := s.h.Kernel.IO, s.open.Load()
 	if gone {
 		s.cancelAll()
 	}
-	err := s.t.Do(func() { io.Cleanup(s.t, s.open) })
+	err := s.t.Do(func() { io.Cleanup(s.t, open) })
 	if err == nil {
 		s.cancelAll()
-		s.open.WaitIdle()
-		err = s.t.Do(func() { io.CloseFile(s.t, s.open) })
+		open.WaitIdle()
+		s.gate.wait()
+		s.lingers.Store(true)
+		if io.Release(open, func() { go s.closeFile() }) || s.h.Kernel.Ke.Ended() {
+			s.closeFile()
+		}
+		return true
 	}
-	if err != nil {
-		// The kernel has crashed: no driver can be told.
-		s.open.AbandonAll(StatusGone)
-		io.Abandon(s.open)
-	}
-	s.h.mu.Lock()
-	delete(s.h.sessions, s)
-	s.h.mu.Unlock()
-	s.t.Release()
-	s.h.releaseProcess(s.proc)
+	// The kernel has ended: no driver can be told.
+	s.abandon()
+	s.gate.wait()
+	s.closeFile()
+	return true
 }
 
-func (s *session) cancelAll() {
-	if s.open.Pending() > 0 {
-		s.h.onHelper(func(t *ke.Thread) { s.h.Kernel.IO.CancelAll(t, s.open) })
-	}
+// closeFile is the last step: CLOSE, and everything is given back.
+func (s *session) closeFile() {
+	s.final.Do(func() {
+		io, open := s.h.Kernel.IO, s.open.Load()
+		if err := s.t.Do(func() { io.CloseFile(s.t, open) }); err != nil {
+			io.Abandon(open)
+		}
+		s.end()
+	})
+}
+
+// end gives back what the session has besides the file.
+func (s *session) end() {
+	h := s.h
+	s.t.Release()
+	h.releaseProcess(s.proc)
+	h.mu.Lock()
+	delete(h.sessions, s)
+	h.fewer.Broadcast()
+	h.mu.Unlock()
+	h.gate.leave()
 }
 
 // onHelper runs f on a system thread that is kept for such work. A crash ends f; it has been
 // reported.
 func (h *Host) onHelper(f func(t *ke.Thread)) {
+	if !h.gate.enter() {
+		return
+	}
+	defer h.gate.leave()
 	h.mu.Lock()
 	var t *ke.Thread
 	if n := len(h.helpers); n > 0 {
@@ -188,7 +295,9 @@ func (h *Host) onHelper(f func(t *ke.Thread)) {
 	if t == nil {
 		var err error
 		if t, err = h.Kernel.Ke.NewThread(h.Kernel.Ke.SystemProcess); err != nil {
-			h.log.Error("no thread to cancel a request on", "error", err.Error())
+			if !h.Kernel.Ke.Ended() {
+				h.log.Error("no thread to cancel a request on", "error", err.Error())
+			}
 			return
 		}
 	}
@@ -198,18 +307,75 @@ func (h *Host) onHelper(f func(t *ke.Thread)) {
 	h.mu.Unlock()
 }
 
-// closeSessions closes the sessions of this process that are still open, cancelling what is pending.
-// Those of other processes end with their connections.
-func (h *Host) closeSessions() {
+// closeSessions closes the sessions of this process, cancelling what is pending, and waits until the
+// deadline for these and for those of other processes, which end with their connections. It tells
+// what is left.
+func (h *Host) closeSessions(deadline time.Time) (stuck []string) {
 	h.mu.Lock()
-	var mine []*session
-	for s := range h.sessions {
-		if int(s.proc.ke.ID) == pid {
-			mine = append(mine, s)
+	sessions := slices.Collect(maps.Keys(h.sessions))
+	h.mu.Unlock()
+	for _, s := range sessions {
+		switch {
+		case s.client != self:
+			continue
+		case s.open.Load() != nil:
+			go s.close(true)
+		default:
+			s.cancelAll() // of an open under way: its opener will see to the rest
 		}
 	}
-	h.mu.Unlock()
-	for _, s := range mine {
-		s.close(true)
+	late := time.AfterFunc(time.Until(deadline), func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.fewer.Broadcast()
+	})
+	defer late.Stop()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for len(h.sessions) > 0 && time.Now().Before(deadline) && h.Crashed() == nil {
+		h.fewer.Wait()
 	}
+	if h.Crashed() != nil {
+		return nil
+	}
+	for s := range h.sessions {
+		stuck = append(stuck, s.describe()...)
+	}
+	slices.Sort(stuck)
+	return stuck
+}
+
+// endSessions ends what is left of the sessions when the kernel has ended. Those whose goroutines are
+// at it already are left to them.
+func (h *Host) endSessions() {
+	h.mu.Lock()
+	sessions := slices.Collect(maps.Keys(h.sessions))
+	h.mu.Unlock()
+	for _, s := range sessions {
+		s.abandon()
+		if s.lingers.Load() {
+			s.closeFile()
+		}
+	}
+}
+
+// describe tells, for people, what keeps a session from ending.
+func (s *session) describe() (what []string) {
+	by := fmt.Sprintf("%s by process %d", s.name, s.client.pid)
+	o := s.open.Load()
+	if o == nil {
+		return []string{nt.IRP_MJ_CREATE.String() + " on " + by}
+	}
+	for _, r := range o.Requests() {
+		text := r.Major.String() + " on " + by
+		if r.Major == nt.IRP_MJ_DEVICE_CONTROL {
+			text += fmt.Sprintf(", code %#x", uint32(r.Code))
+		}
+		what = append(what, text)
+	}
+	if len(what) == 0 {
+		what = []string{fmt.Sprintf("the file %s: drivers have %d references to it", by,
+			s.h.Kernel.Dev.Holders(o.File))}
+	}
+	return what
 }

@@ -1,6 +1,8 @@
 package irp
 
 import (
+	"fmt"
+
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
@@ -16,23 +18,22 @@ func (m *Manager) ReleaseCancelSpinLock(t *ke.Thread, irql nt.IRQL) { m.cancel.R
 // CancelIRP is IoCancelIrp: it marks the IRP and calls its cancel routine, if it has one, once. It
 // reports whether it called one.
 func (m *Manager) CancelIRP(t *ke.Thread, addr guest.Addr) bool {
+	p, _ := m.inPlace(t, addr)
 	irql := m.cancel.Acquire(t)
-	p := m.slabs.find(addr)
-	if p == nil {
-		m.cancel.Release(t, irql)
-		return false
-	}
 	return m.runCancelRoutine(t, p, p.markCancelled(irql), irql)
 }
 
 // CancelRequest cancels a request in flight, and reports whether a cancel routine was called. A
-// request that is done, or about to be, is left alone: completion and the marking exclude each
+// request that is done, or about to be, is left alone.
+func (m *Manager) CancelRequest(t *ke.Thread, r *Request) bool { return m.cancelUse(t, r, r.use()) }
+
+// cancelUse is CancelRequest for one use of the request. Completion and the marking exclude each
 // other by Open.mu, and an IRP whose cancel routine was taken is not completed until that has run.
-func (m *Manager) CancelRequest(t *ke.Thread, r *Request) bool {
+func (m *Manager) cancelUse(t *ke.Thread, r *Request, use uint64) bool {
 	irql := m.cancel.Acquire(t)
 	r.Open.mu.Lock()
 	p := r.packet
-	if p == nil {
+	if p == nil || r.use() != use {
 		r.Open.mu.Unlock()
 		m.cancel.Release(t, irql)
 		return false
@@ -61,32 +62,38 @@ func (m *Manager) runCancelRoutine(t *ke.Thread, p *packet, routine guest.Addr, 
 		return false
 	}
 	device := guest.Addr(0)
-	if n := p.irp.CurrentLocation; n >= 1 && n <= p.irp.StackCount && n <= p.room {
+	if n := p.irp.CurrentLocation; n >= 1 && n <= p.room {
 		device = location(p.irp, n).DeviceObject
 	}
 	t.Call(routine, uint64(device), uint64(p.addr))
+	if now := t.IRQL(); now != irql {
+		t.Crash(&ke.Bugcheck{Code: nt.IRQL_UNEXPECTED_VALUE,
+			Params: [4]uint64{uint64(now)<<16 | uint64(irql)<<8, 0, 0, uint64(routine)},
+			Reason: fmt.Sprintf("the cancel routine at %v returned at %v, and not at the IRP's "+
+				"CancelIrql, %v: did it release the cancel spin lock?", routine, now, irql)})
+	}
 	return true
 }
 
 // CancelAll cancels every request in flight on a file.
 func (m *Manager) CancelAll(t *ke.Thread, o *Open) {
-	seen := make(map[*Request]bool)
-	for {
-		o.mu.Lock()
-		r := o.pending
-		for r != nil && seen[r] {
-			r = r.next
-		}
-		o.mu.Unlock()
-		if r == nil {
-			return
-		}
-		seen[r] = true
-		m.CancelRequest(t, r)
+	type use struct {
+		r   *Request
+		use uint64
+	}
+	var all []use
+	o.mu.Lock()
+	for r := o.pending; r != nil; r = r.next {
+		all = append(all, use{r, r.use()})
+	}
+	o.mu.Unlock()
+	for _, u := range all {
+		m.cancelUse(t, u.r, u.use)
 	}
 }
 
-// WaitIdle waits until no request is in flight on the file. It must not be called inside Do.
+// WaitIdle waits until the IRP of every request on the file is completed, or abandoned. It must not
+// be called inside Do.
 func (o *Open) WaitIdle() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -1,6 +1,7 @@
 package irp
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/drvhost/drvhost/guest"
@@ -16,12 +17,9 @@ import (
 // CANCEL_STATE_IN_COMPLETED_IRP for one that still has a cancel routine, and a violation for the
 // status STATUS_PENDING.
 func (m *Manager) Complete(t *ke.Thread, addr guest.Addr) {
-	i, _ := m.inPlace(t, addr)
-	if i.CurrentLocation < 1 || i.CurrentLocation > i.StackCount+1 {
-		t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
-			Params: [4]uint64{uint64(addr), 0, 0, 0},
-			Reason: fmt.Sprintf("IRP %v was completed twice", addr)})
-	}
+	p, use := m.inPlace(t, addr)
+	i := p.irp
+	n, count := p.position(t)
 	if i.CancelRoutine != 0 {
 		t.Crash(&ke.Bugcheck{Code: nt.CANCEL_STATE_IN_COMPLETED_IRP,
 			Params: [4]uint64{uint64(addr), uint64(i.CancelRoutine), 0, 0},
@@ -32,29 +30,39 @@ func (m *Manager) Complete(t *ke.Thread, addr guest.Addr) {
 			Params: [4]uint64{completedPending, 0, uint64(addr), uint64(nt.STATUS_PENDING)},
 			Reason: fmt.Sprintf("IRP %v was completed with STATUS_PENDING", addr)})
 	}
-	for i.CurrentLocation <= i.StackCount {
-		loc := *location(i, i.CurrentLocation)
-		i.PendingReturned = loc.Control & nt.SL_PENDING_RETURNED
-		i.CurrentLocation++
-		i.Tail.Overlay.CurrentStackLocation = locationAddr(i, i.CurrentLocation)
-		if !invoked(i, loc.Control) {
-			if i.PendingReturned != 0 && i.CurrentLocation <= i.StackCount {
-				location(i, i.CurrentLocation).Control |= nt.SL_PENDING_RETURNED
+	for n <= count {
+		loc := location(i, n)
+		control, routine, context := loc.Control, loc.CompletionRoutine, loc.Context
+		pending := control & nt.SL_PENDING_RETURNED
+		n++
+		i.PendingReturned = pending
+		i.CurrentLocation = n
+		i.Tail.Overlay.CurrentStackLocation = locationAddr(addr, n)
+		if !invoked(i, control) {
+			if pending != 0 && n <= count {
+				location(i, n).Control |= nt.SL_PENDING_RETURNED
 			}
 			continue
 		}
 		// The routine's owner is the driver above, whose location is current now; the one who made
 		// the IRP has none.
 		device := guest.Addr(0)
-		if i.CurrentLocation <= i.StackCount {
-			device = location(i, i.CurrentLocation).DeviceObject
+		if n <= count {
+			device = location(i, n).DeviceObject
 		}
-		status := nt.Status(t.Call(loc.CompletionRoutine, uint64(device), uint64(addr), uint64(loc.Context)))
+		status := nt.Status(t.Call(routine, uint64(device), uint64(addr), uint64(context)))
 		if status == nt.STATUS_MORE_PROCESSING_REQUIRED {
 			return
 		}
+		if p.use.Load() != use {
+			t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
+				Params: [4]uint64{uint64(addr), 0, 0, 0},
+				Reason: fmt.Sprintf("the completion routine at %v freed or completed IRP %v and did "+
+					"not return STATUS_MORE_PROCESSING_REQUIRED", routine, addr)})
+		}
+		n, count = p.position(t)
 	}
-	m.finish(addr)
+	m.finish(t, p, use)
 }
 
 // completedPending is DRIVER_VERIFIER_DETECTED_VIOLATION's first parameter for an IRP that is
@@ -63,7 +71,10 @@ const completedPending = 0x22E
 
 // invoked reports whether a location's completion routine is to be called.
 func invoked(i *nt.IRP, control uint8) bool {
+	const any = nt.SL_INVOKE_ON_SUCCESS | nt.SL_INVOKE_ON_ERROR | nt.SL_INVOKE_ON_CANCEL
 	switch {
+	case control&any == 0:
+		return false
 	case i.IoStatus.Status.Success() && control&nt.SL_INVOKE_ON_SUCCESS != 0:
 		return true
 	case !i.IoStatus.Status.Success() && control&nt.SL_INVOKE_ON_ERROR != 0:
@@ -73,29 +84,70 @@ func invoked(i *nt.IRP, control uint8) bool {
 }
 
 // finish ends an IRP that has come all the way up. If a client's request made it, that gets its
-// result.
-func (m *Manager) finish(addr guest.Addr) {
-	p := m.slabs.find(addr)
-	if p == nil {
-		return
-	}
-	r := p.req
+// result; else it stays the driver's, which is expected to have stopped it.
+func (m *Manager) finish(t *ke.Thread, p *packet, use uint32) {
+	r, reqUse := p.req, p.reqUse
 	if r == nil {
 		return
 	}
-	r.IOStatus, r.Information = p.irp.IoStatus.Status, uint64(p.irp.IoStatus.Information)
-	m.takeResults(r)
-	m.releaseBuffers(r)
-	r.Open.mu.Lock()
-	r.packet = nil // from here on there is nothing to cancel
-	r.Open.mu.Unlock()
-	m.slabs.put(p)
-	r.half(stateCompleted)
+	result, flags := p.irp.IoStatus, p.irp.Flags
+	system, mdl := p.irp.AssociatedIrp.SystemBuffer, p.irp.MdlAddress
+	if !p.end(use) {
+		t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
+			Params: [4]uint64{uint64(p.addr), 0, 0, 0},
+			Reason: fmt.Sprintf("IRP %v was completed by two threads at once", p.addr)})
+	}
+	inline := r.starter == t && r.dispatching
+	if !inline && !r.deliver(reqUse) {
+		return // the kernel has ended, and the client knows
+	}
+	r.IOStatus, r.Information = result.Status, uint64(result.Information)
+	r.takeResults(flags, system)
+	// A driver may have put other buffers in the place of the first ones, as a filter does, and then
+	// has seen to those.
+	if r.system != 0 {
+		r.system = system
+		if flags&nt.IRP_DEALLOCATE_BUFFER == 0 {
+			r.system = 0
+		}
+	}
+	err := p.checkBuffer()
+	if mdl != 0 || r.mdl != 0 {
+		err = errors.Join(err, m.freeMDLs(r, mdl))
+	}
+	if e := m.releaseBuffers(r); e != nil {
+		err = errors.Join(err, e)
+	}
+	m.finishPacket(r, p)
+	if inline {
+		r.inline = true
+	} else {
+		r.completed()
+	}
+	m.mustFree(t, err)
+}
+
+// mustFree is the bugcheck of a driver that has freed or overrun what the I/O manager gave it, found
+// by the memory manager when that was given back.
+func (m *Manager) mustFree(t *ke.Thread, err error) {
+	if err == nil {
+		return
+	}
+	b := &ke.Bugcheck{Code: nt.BAD_POOL_CALLER, Reason: err.Error()}
+	var stop interface {
+		error
+		BugCheck() (nt.BugCheck, [4]uint64)
+	}
+	if errors.As(err, &stop) {
+		b.Code, b.Params = stop.BugCheck()
+		b.Reason = stop.Error() + "; found when the buffers of an IRP were freed"
+	}
+	t.Crash(b)
 }
 
 // Fail completes an IRP with an error status and no information.
 func (m *Manager) Fail(t *ke.Thread, addr guest.Addr, status nt.Status) {
-	i, _ := m.inPlace(t, addr)
-	i.IoStatus.Status, i.IoStatus.Information = status, 0
+	p, _ := m.inPlace(t, addr)
+	p.irp.IoStatus.Status, p.irp.IoStatus.Information = status, 0
 	m.Complete(t, addr)
 }

@@ -21,7 +21,7 @@ type Manager struct {
 // New makes a manager.
 func New(space *guest.Space, memory *mm.Manager, devices *devobj.Manager) *Manager {
 	m := &Manager{mm: memory, devices: devices}
-	m.slabs.init(space)
+	m.slabs.init(memory)
 	return m
 }
 
@@ -31,101 +31,114 @@ func (m *Manager) Close() error { return m.slabs.close() }
 // Outstanding counts the IRPs that exist.
 func (m *Manager) Outstanding() int { return m.slabs.outstanding() }
 
-// Start sends a request to the driver of its file's device, on thread t, which must be in Do. The
-// request is done when Done has been called: before Start returns, if the driver completes it at
-// once. An error that the I/O manager itself finds ends the request without an IRP.
-func (m *Manager) Start(t *ke.Thread, r *Request) {
-	r.state.Store(0)
-	r.Status, r.IOStatus, r.Information, r.Written = nt.STATUS_PENDING, 0, 0, 0
-	r.Open.link(r)
+// Start sends a request to the driver of its file's device, on thread t, which must be in Do. It reports
+// whether the request is done: because the driver completed it at once, or because of an error that
+// the I/O manager itself finds, for which there is no IRP. Else Client.Done is called, perhaps before
+// Start returns. If the Do ends before Start returns, the caller must Abandon the request.
+func (m *Manager) Start(t *ke.Thread, r *Request) (done bool) {
+	r.renew(t)
 	dev := m.devices.Top(r.Open.File.Device)
-	if status := m.prepare(r, dev); status != nt.STATUS_SUCCESS {
-		m.releaseBuffers(r)
-		if r.packet != nil {
-			m.slabs.put(r.packet)
-			r.packet = nil
+	p, status := m.prepare(t, r, dev)
+	if status != nt.STATUS_SUCCESS {
+		if p != nil {
+			_ = m.releaseBuffers(r) // no driver has seen them
+			p.end(p.use.Load())
+			m.finishPacket(r, p)
 		}
 		r.Status, r.IOStatus = status, status
-		r.state.Store(stateDone)
-		r.finish()
-		return
+		return true
 	}
-	p := r.packet
-	p.irp.Tail.Overlay.Thread = t.Object
-	r.Status = m.Call(t, dev.Object.Addr(), p.addr)
-	r.half(stateReturned)
+	r.dispatching = true
+	status = m.send(t, p.irp, p.addr, p.room, dev)
+	r.dispatching = false
+	r.Status = status
+	if r.inline {
+		r.settle()
+		return true
+	}
+	return r.returned()
 }
 
 // prepare makes the IRP of a request to dev, with its buffers.
-func (m *Manager) prepare(r *Request, dev *devobj.Device) nt.Status {
+func (m *Manager) prepare(t *ke.Thread, r *Request, dev *devobj.Device) (*packet, nt.Status) {
 	o := dev.Object.Ref()
-	stack := o.StackSize
-	if stack < 1 || stack > largeStack {
-		return nt.STATUS_INVALID_DEVICE_STATE
+	stack, flags := o.StackSize, o.Flags
+	if stack < 1 || stack > devobj.MaxStack {
+		return nil, nt.STATUS_INVALID_DEVICE_STATE
 	}
-	p, err := m.slabs.alloc(stack)
+	if uint64(len(r.In)) > MaxTransfer || uint64(r.OutLen) > MaxTransfer {
+		return nil, nt.STATUS_INVALID_PARAMETER
+	}
+	p, err := m.begin(r, stack)
 	if err != nil {
-		return nt.STATUS_INSUFFICIENT_RESOURCES
+		return nil, nt.STATUS_INSUFFICIENT_RESOURCES
 	}
-	r.packet, p.req = p, r
-	i := p.irp
+	i, file := p.irp, r.Open.File.Object
 	i.RequestorMode = nt.UserMode
 	i.UserIosb = r.Open.Iosb
-	i.Tail.Overlay.OriginalFileObject = r.Open.File.Object.Addr()
+	i.Tail.Overlay.OriginalFileObject = file.Addr()
+	i.Tail.Overlay.Thread = t.Object
 	loc := location(i, stack)
 	loc.MajorFunction, loc.MinorFunction = r.Major, r.Minor
-	loc.FileObject = r.Open.File.Object.Addr()
-	if r.Open.File.Object.Ref().Flags&nt.FO_SYNCHRONOUS_IO != 0 {
-		i.Flags = nt.IRP_SYNCHRONOUS_API
-	}
+	loc.FileObject = file.Addr()
 	switch r.Major {
 	case nt.IRP_MJ_READ:
-		return m.prepareRead(r, i, loc, o.Flags)
+		return p, m.prepareRead(r, i, loc, flags)
 	case nt.IRP_MJ_WRITE:
-		return m.prepareWrite(r, i, loc, o.Flags)
+		return p, m.prepareWrite(r, i, loc, flags)
 	case nt.IRP_MJ_DEVICE_CONTROL, nt.IRP_MJ_INTERNAL_DEVICE_CONTROL:
-		return m.prepareControl(r, i, loc)
+		return p, m.prepareControl(r, i, loc)
+	case nt.IRP_MJ_FLUSH_BUFFERS:
+		i.Flags |= nt.IRP_SYNCHRONOUS_API
 	case nt.IRP_MJ_CREATE:
 		i.Flags |= nt.IRP_CREATE_OPERATION | nt.IRP_SYNCHRONOUS_API | nt.IRP_DEFER_IO_COMPLETION
+		i.UserIosb = p.addr + ioStatusOffset
 	case nt.IRP_MJ_CLEANUP, nt.IRP_MJ_CLOSE:
+		// These come from the I/O manager, not from the client.
 		i.Flags |= nt.IRP_CLOSE_OPERATION | nt.IRP_SYNCHRONOUS_API
+		i.RequestorMode = nt.KernelMode
+		i.UserIosb = p.addr + ioStatusOffset
 	}
 	loc.Parameters = r.Params
-	return nt.STATUS_SUCCESS
+	return p, nt.STATUS_SUCCESS
 }
 
 // Call sends an IRP to a device: IofCallDriver. It gives what the dispatch routine returns.
 //
 // NO_MORE_IRP_STACK_LOCATIONS if the IRP has been passed to more drivers than it has room for.
 func (m *Manager) Call(t *ke.Thread, device, irp guest.Addr) nt.Status {
-	i, status := m.inPlace(t, irp)
-	if i == nil {
-		return status
-	}
-	n := i.CurrentLocation - 1
-	if n < 1 || n > i.StackCount {
-		t.Crash(&ke.Bugcheck{Code: nt.NO_MORE_IRP_STACK_LOCATIONS,
-			Params: [4]uint64{uint64(irp), 0, 0, 0},
-			Reason: fmt.Sprintf("IRP %v was passed on with no stack location left (it has %d)", irp,
-				i.StackCount)})
-	}
-	i.CurrentLocation = n
-	i.Tail.Overlay.CurrentStackLocation = locationAddr(i, n)
-	loc := location(i, n)
-	loc.DeviceObject = device
+	p, _ := m.inPlace(t, irp)
 	dev := m.devices.Device(device)
 	if dev == nil {
 		t.Crash(&ke.Bugcheck{Code: nt.DRIVER_VERIFIER_DETECTED_VIOLATION,
 			Params: [4]uint64{invalidDevice, uint64(device), uint64(irp), 0},
 			Reason: fmt.Sprintf("IRP %v was sent to %v, which is no device object", irp, device)})
 	}
-	if loc.MajorFunction > nt.IRP_MJ_MAXIMUM_FUNCTION {
-		t.Crash(&ke.Bugcheck{Code: nt.DRIVER_VERIFIER_DETECTED_VIOLATION,
-			Params: [4]uint64{invalidMajor, uint64(device), uint64(irp), uint64(loc.MajorFunction)},
-			Reason: fmt.Sprintf("IRP %v has major function %#x", irp, uint8(loc.MajorFunction))})
+	return m.send(t, p.irp, irp, p.room, dev)
+}
+
+// send sends the IRP at addr, which has room for that many stack locations, to dev. Each field that
+// bounds something is read once: other threads of the driver may write to it.
+func (m *Manager) send(t *ke.Thread, i *nt.IRP, addr guest.Addr, room int8, dev *devobj.Device) nt.Status {
+	n := i.CurrentLocation - 1
+	if n < 1 || n > room {
+		t.Crash(&ke.Bugcheck{Code: nt.NO_MORE_IRP_STACK_LOCATIONS,
+			Params: [4]uint64{uint64(addr), 0, 0, 0},
+			Reason: fmt.Sprintf("IRP %v was passed on with no stack location left (it has %d)", addr,
+				i.StackCount)})
 	}
-	routine := dev.Driver.Object.Ref().MajorFunction[loc.MajorFunction]
-	return nt.Status(t.Call(routine, uint64(device), uint64(irp)))
+	i.CurrentLocation = n
+	i.Tail.Overlay.CurrentStackLocation = locationAddr(addr, n)
+	loc := location(i, n)
+	loc.DeviceObject = dev.Object.Addr()
+	major := loc.MajorFunction
+	if major > nt.IRP_MJ_MAXIMUM_FUNCTION {
+		t.Crash(&ke.Bugcheck{Code: nt.DRIVER_VERIFIER_DETECTED_VIOLATION,
+			Params: [4]uint64{invalidMajor, uint64(dev.Object.Addr()), uint64(addr), uint64(major)},
+			Reason: fmt.Sprintf("IRP %v has major function %#x", addr, uint8(major))})
+	}
+	routine := dev.Driver.Object.Ref().MajorFunction[major]
+	return nt.Status(t.Call(routine, uint64(dev.Object.Addr()), uint64(addr)))
 }
 
 // First parameters of DRIVER_VERIFIER_DETECTED_VIOLATION ("Bug Check 0xC4"): an IRP passed to a
@@ -135,20 +148,34 @@ const (
 	invalidMajor  = 0x21D
 )
 
-// inPlace gives the IRP at addr to be read and written in place: it is one of the slabs', in use and
-// of the right type. Anything else is the driver's bug, and a bugcheck.
-func (m *Manager) inPlace(t *ke.Thread, addr guest.Addr) (*nt.IRP, nt.Status) {
-	p := m.slabs.find(addr)
+// inPlace gives the packet, and its life, of the IRP at addr, which is to be read and written in
+// place: it is one of the slabs', in use and of the right type. Anything else is the driver's bug, and
+// a bugcheck.
+func (m *Manager) inPlace(t *ke.Thread, addr guest.Addr) (p *packet, use uint32) {
+	p, use = m.slabs.find(addr)
 	if p == nil || p.irp.Type != nt.IO_TYPE_IRP {
 		t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
 			Params: [4]uint64{uint64(addr), 0, 0, 0},
 			Reason: fmt.Sprintf("%v is no IRP in use: freed, completed before, or never one", addr)})
 	}
-	i := p.irp
-	if i.StackCount < 1 || i.StackCount > p.room {
-		t.Crash(&ke.Bugcheck{Code: nt.DRIVER_VERIFIER_DETECTED_VIOLATION,
-			Params: [4]uint64{invalidDevice, 0, uint64(addr), uint64(uint8(i.StackCount))},
-			Reason: fmt.Sprintf("IRP %v is corrupted: StackCount %d", addr, i.StackCount)})
+	return p, use
+}
+
+// position gives the number of stack locations of an IRP and the current one's number, which may be
+// one more. Values that cannot be are a bugcheck: the driver has written over the IRP, or it has been
+// completed before.
+func (p *packet) position(t *ke.Thread) (current, count int8) {
+	current, count = p.irp.CurrentLocation, p.irp.StackCount
+	switch {
+	case count < 1 || count > p.room:
+		t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
+			Params: [4]uint64{uint64(p.addr), 0, 0, 0},
+			Reason: fmt.Sprintf("IRP %v was written over: its StackCount is %d", p.addr, count)})
+	case current < 1 || current > count+1:
+		t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
+			Params: [4]uint64{uint64(p.addr), 0, 0, 0},
+			Reason: fmt.Sprintf("IRP %v was completed twice, or written over: its CurrentLocation is "+
+				"%d of %d", p.addr, current, count)})
 	}
-	return i, nt.STATUS_SUCCESS
+	return current, count
 }

@@ -7,10 +7,15 @@
 // driver; [Manager.Complete] is IofCompleteRequest. A request is done when its IRP is completed and
 // the first driver's dispatch routine has returned.
 //
-// IRPs are taken from slabs, so that the Go side of one is found from its address by arithmetic. What
-// Go needs to finish an IRP is kept in Go; fields that a driver may have scribbled on are checked
-// before they are used.
+// IRPs are taken from slabs in nonpaged pool, so that the Go side of one is found from its address by arithmetic. What
+// Go needs to finish an IRP is kept in Go; fields that a driver may have scribbled on are read once
+// and checked before they are used.
 //
-// The package may import nt, guest, devobj and ntoskrnl/ke, /mm and /ob. Lock order: Open.mu, then
-// Manager.mu. Neither is held while guest code runs; the cancel spin lock may be.
+// When the kernel has crashed, no driver completes anything any more: a request whose Start has not
+// returned is abandoned by its starter, and those that pend by [Open.AbandonAll].
+//
+// The package may import nt, guest, devobj and ntoskrnl/ke, /mm and /ob. Open.mu guards a file's
+// list of pending requests and slabs.mu the free IRPs; neither is held while the other is taken, nor
+// while guest code runs. The cancel spin lock may be held while guest code runs, and comes before
+// Open.mu.
 package irp

@@ -31,12 +31,15 @@ func location(p *nt.IRP, i int8) *nt.IOStackLocation {
 	return (*nt.IOStackLocation)(unsafe.Add(unsafe.Pointer(p), irpSize+uintptr(i-1)*locationSize))
 }
 
-// locationAddr gives the address of stack location i, from 1.
-func locationAddr(p *nt.IRP, i int8) guest.Addr {
-	return guest.AddrOf(p) + guest.Addr(irpSize+uintptr(i-1)*locationSize)
+// locationAddr gives the address of stack location i, from 1, of the IRP at addr.
+func locationAddr(addr guest.Addr, i int8) guest.Addr {
+	return addr + guest.Addr(irpSize+uintptr(i-1)*locationSize)
 }
 
-const cancelRoutineOffset = guest.Addr(unsafe.Offsetof(nt.IRP{}.CancelRoutine))
+const (
+	cancelRoutineOffset = guest.Addr(unsafe.Offsetof(nt.IRP{}.CancelRoutine))
+	ioStatusOffset      = guest.Addr(unsafe.Offsetof(nt.IRP{}.IoStatus))
+)
 
 // Sizes of what an open needs, in bytes.
 const (

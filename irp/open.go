@@ -13,6 +13,8 @@ type OpenInfo struct {
 	devobj.OpenInfo
 	Disposition    uint8  // FILE_OPEN and the like
 	FileAttributes uint16 // FILE_ATTRIBUTE_*
+	// Begun, if set, is called before the driver is: from then on the open can be cancelled.
+	Begun func(o *Open)
 }
 
 // Create opens a device for a client: it makes a file object, sends IRP_MJ_CREATE on thread t, which
@@ -29,21 +31,25 @@ func (m *Manager) Create(t *ke.Thread, dev *devobj.Device, w *mm.Window, info Op
 		m.devices.Close(f)
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES, 0
 	}
-	defer m.freeBuffer(security)
-	fillSecurityContext(security, info.Access, info.Options)
 	iosb, ok := w.Alloc(iosbSize, 16)
 	if !ok {
+		_ = m.mm.FreePool(security) // no driver has seen it
 		m.devices.Close(f)
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES, 0
 	}
+	fillSecurityContext(security, info.Access, info.Options)
 	o = NewOpen(f, t, info.Access, w, iosb)
+	if info.Begun != nil {
+		info.Begun(o)
+	}
 	r := &Request{Open: o, Major: nt.IRP_MJ_CREATE}
 	*r.Params.Create() = nt.ParametersCreate{SecurityContext: security,
 		Options:     info.Options&0xFFFFFF | uint32(info.Disposition)<<24,
 		ShareAccess: info.ShareAccess, FileAttributes: info.FileAttributes}
 	m.Sync(t, r)
+	m.mustFree(t, m.mm.FreePool(security))
 	if !r.Status.Success() {
-		m.drop(o)
+		m.Abandon(o)
 		return nil, r.Status, r.Information
 	}
 	o.File.Object.Ref().Flags |= nt.FO_HANDLE_CREATED
@@ -57,19 +63,34 @@ func (m *Manager) Cleanup(t *ke.Thread, o *Open) {
 	m.Sync(t, &Request{Open: o, Major: nt.IRP_MJ_CLEANUP})
 }
 
-// CloseFile tells the driver that the file object goes: IRP_MJ_CLOSE. No request may be in flight.
-// The file is gone afterwards.
+// Release gives the client's reference to the file object back; no request is in flight. It reports
+// whether it was the last: then CloseFile is due. Else last is called when drivers have given back
+// theirs, on a thread of theirs that it must not hold up, and CloseFile is due then.
+func (m *Manager) Release(o *Open, last func()) bool { return m.devices.Release(o.File, last) }
+
+// CloseFile tells the driver that the file object goes: IRP_MJ_CLOSE. Release comes first. The file
+// is gone afterwards.
 func (m *Manager) CloseFile(t *ke.Thread, o *Open) {
 	m.Sync(t, &Request{Open: o, Major: nt.IRP_MJ_CLOSE})
-	m.drop(o)
+	m.devices.Delete(o.File)
+	m.dropOpen(o)
 }
 
-// Abandon gives a file back without telling a driver: for a kernel that has crashed.
-func (m *Manager) Abandon(o *Open) { m.drop(o) }
-
-func (m *Manager) drop(o *Open) {
+// Abandon gives a file back without telling its driver, which has refused the open or has crashed.
+func (m *Manager) Abandon(o *Open) {
 	m.devices.Close(o.File)
+	m.dropOpen(o)
+}
+
+func (m *Manager) dropOpen(o *Open) {
 	_ = o.Window.Free(o.Iosb) // it is the window's, as long as that lives
+	o.mu.Lock()
+	spare := o.spare
+	o.spare = nil
+	o.mu.Unlock()
+	if spare != nil {
+		m.slabs.put(spare)
+	}
 }
 
 // waiter is the client of a request that Sync waits for.
@@ -91,7 +112,9 @@ func (w *waiter) Done(*Request) {
 func (m *Manager) Sync(t *ke.Thread, r *Request) {
 	w := &waiter{t: t, out: r.OutData, done: make(chan struct{})}
 	r.Client = w
-	m.Start(t, r)
+	if m.Start(t, r) {
+		return
+	}
 	done := func() bool {
 		select {
 		case <-w.done:

@@ -1,6 +1,8 @@
 package irp
 
 import (
+	"math"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,8 +23,9 @@ type Open struct {
 	Iosb guest.Addr
 
 	mu      sync.Mutex
-	pending *Request // requests in flight, a doubly linked list
+	pending *Request // requests whose IRP is not completed, a doubly linked list
 	idle    sync.Cond
+	spare   *packet // kept for the next request
 }
 
 // NewOpen makes the client's side of a file object.
@@ -37,16 +40,25 @@ type Client interface {
 	// Out gives OutLen bytes of memory for the output. It is called at most once, before Done, when
 	// there is any.
 	Out(r *Request) []byte
-	// Done is called once, when the request is done, on whatever goroutine completed it. It must not
-	// block.
+	// Done is called once, when the request is done, on whatever goroutine completed it, unless Start
+	// has said so. It must not block.
 	Done(r *Request)
 }
 
-// NoOffset as a request's offset stands for the file's current position.
-const NoOffset int64 = -1
+// FilePosition as a request's offset stands for the file's current position: Windows'
+// FILE_USE_FILE_POINTER_POSITION. EndOfFile, of a write, is FILE_WRITE_TO_END_OF_FILE
+// ("ZwWriteFile function (wdm.h)").
+const (
+	EndOfFile    int64 = -1
+	FilePosition int64 = -2
+)
+
+// MaxTransfer is the most bytes of input or output that an IRP can tell of.
+const MaxTransfer = math.MaxUint32
 
 // Request is a client's I/O request. The caller fills in the first part, hands it to Start
-// and leaves it alone until Client.Done is called; then the second part is true. It may be used again.
+// and leaves it alone until that says that it is done, or Client.Done is called; then the second part
+// is true. It may be used again.
 type Request struct {
 	Open  *Open
 	Major nt.MajorFunction
@@ -60,7 +72,7 @@ type Request struct {
 	// for zeros. It is read before Start returns.
 	OutLen  int
 	OutData []byte
-	// Offset in bytes of a read or write; NoOffset for the file's position.
+	// Offset in bytes of a read or write; FilePosition for the file's position.
 	Offset int64
 	Key    uint32
 	// Params is the stack location's Parameters, for the functions that have no field here.
@@ -75,56 +87,107 @@ type Request struct {
 	Information uint64
 	Written     int
 
-	packet *packet
-	state  atomic.Uint32
-	system guest.Addr // SystemBuffer
+	// starter is the thread of the Start; only that thread looks at dispatching, which says that the
+	// dispatch routine has not returned, and inline, which says that the IRP was completed meanwhile on
+	// the same thread.
+	starter     *ke.Thread
+	dispatching bool
+	inline      bool
+
+	state  atomic.Uint64 // the count of uses, and the bits of this one
+	system guest.Addr    // SystemBuffer
 	mdl    guest.Addr
-	locked bool          // the pages of the MDL are
 	window [2]guest.Addr // copies of In and Out in the client's window
-	next   *Request      // in Open.pending
+
+	// Under Open.mu:
+	packet *packet // not nil while the request is in Open.pending
+	next   *Request
 	prev   *Request
-	linked bool
 }
 
-// The two halves of a request's end, and the end without them.
+// What has become of a request that is not completed inline. Its end has two halves, the dispatch routine's return and the IRP's
+// completion, in either order; the second tells the client. When the kernel has crashed, a half may
+// never come.
 const (
-	stateReturned  = 1 // the dispatch routine has returned
-	stateCompleted = 2 // the IRP is completed
-	stateAbandoned = 4 // the kernel has ended
-	stateDone      = stateReturned | stateCompleted
+	stateReturned   = 1 << iota // the dispatch routine has returned
+	stateDelivering             // the IRP is being completed: results go to the client's memory
+	stateCompleted              // it is
+	stateAbandoned              // the kernel has crashed or ended
+
+	useShift = 8 // the count of uses lies above the bits
 )
 
-func (o *Open) link(r *Request) {
+// renew begins a new use of the request, on thread t.
+func (r *Request) renew(t *ke.Thread) {
+	r.starter, r.dispatching, r.inline = t, false, false
+	r.state.Store((r.state.Load()>>useShift + 1) << useShift)
+	r.Status, r.IOStatus, r.Information, r.Written = nt.STATUS_PENDING, 0, 0, 0
+}
+
+// use tells this use of the request from others.
+func (r *Request) use() uint64 { return r.state.Load() >> useShift }
+
+// begin puts r, with an IRP of n stack locations, among the pending requests.
+func (m *Manager) begin(r *Request, n int8) (*packet, error) {
+	o := r.Open
 	o.mu.Lock()
+	p := o.spare
+	if p != nil && n <= p.room {
+		o.spare = nil
+		p.begin(n)
+	} else {
+		o.mu.Unlock()
+		var err error
+		if p, err = m.slabs.alloc(n); err != nil {
+			return nil, err
+		}
+		o.mu.Lock()
+	}
+	p.req, p.reqUse = r, r.use()
+	r.packet = p
 	r.next, r.prev = o.pending, nil
 	if o.pending != nil {
 		o.pending.prev = r
 	}
 	o.pending = r
-	r.linked = true
 	o.mu.Unlock()
+	return p, nil
 }
 
-func (o *Open) unlink(r *Request) {
+// finishPacket takes r, whose IRP's life has just ended, out of the pending requests.
+func (m *Manager) finishPacket(r *Request, p *packet) {
+	o := r.Open
 	o.mu.Lock()
-	if r.linked {
-		if r.prev != nil {
-			r.prev.next = r.next
-		} else {
-			o.pending = r.next
-		}
-		if r.next != nil {
-			r.next.prev = r.prev
-		}
-		r.next, r.prev, r.linked = nil, nil, false
+	if r.packet == p {
+		o.unlink(r)
 	}
+	if o.spare == nil {
+		o.spare, p = p, nil
+	}
+	o.mu.Unlock()
+	if p != nil {
+		m.slabs.put(p)
+	}
+}
+
+// unlink takes r out of the list; o.mu is held.
+func (o *Open) unlink(r *Request) {
+	r.packet = nil
+	if r.prev != nil {
+		r.prev.next = r.next
+	} else {
+		o.pending = r.next
+	}
+	if r.next != nil {
+		r.next.prev = r.prev
+	}
+	r.next, r.prev = nil, nil
 	if o.pending == nil {
 		o.idle.Broadcast()
 	}
-	o.mu.Unlock()
 }
 
-// Pending counts the requests in flight.
+// Pending counts the requests whose IRPs are not completed.
 func (o *Open) Pending() (n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -134,43 +197,107 @@ func (o *Open) Pending() (n int) {
 	return n
 }
 
-// half records one half of a request's end, and finishes it with the second.
-func (r *Request) half(bit uint32) {
-	if r.state.Or(bit)|bit == stateDone {
-		r.finish()
-	}
+// RequestInfo is what a pending request asks for.
+type RequestInfo struct {
+	Major nt.MajorFunction
+	Code  nt.IOCTL // of a DEVICE_CONTROL
 }
 
-// Abandon ends a request whose kernel has ended, with the given status, unless it is done.
-func (r *Request) Abandon(status nt.Status) {
-	old := r.state.Or(stateAbandoned)
-	if old&stateAbandoned == 0 && old&stateDone != stateDone {
-		r.Status, r.IOStatus, r.Information, r.Written = status, status, 0, 0
-		r.finish()
+// Requests gives the requests whose IRPs are not completed, oldest first.
+func (o *Open) Requests() (all []RequestInfo) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for r := o.pending; r != nil; r = r.next {
+		all = append(all, RequestInfo{r.Major, r.Code})
 	}
+	slices.Reverse(all)
+	return all
 }
 
-// AbandonAll ends every request in flight on the file.
-func (o *Open) AbandonAll(status nt.Status) {
+// returned records that the dispatch routine has returned, and reports whether the request is done.
+func (r *Request) returned() (done bool) {
+	if r.state.Or(stateReturned)&stateCompleted == 0 {
+		return false
+	}
+	r.settle()
+	return true
+}
+
+// deliver says that the results of the given use are about to go to the client's memory, and reports
+// whether they may: that use is not abandoned, and perhaps over.
+func (r *Request) deliver(use uint64) bool {
 	for {
-		o.mu.Lock()
-		r := o.pending
-		for r != nil && r.state.Load()&stateAbandoned != 0 {
-			r = r.next
+		s := r.state.Load()
+		if s>>useShift != use || s&stateAbandoned != 0 {
+			return false
 		}
-		o.mu.Unlock()
-		if r == nil {
-			return
+		if r.state.CompareAndSwap(s, s|stateDelivering) {
+			return true
 		}
-		r.Abandon(status)
 	}
 }
 
-// finish tells the client.
-func (r *Request) finish() {
+// completed records that the IRP is completed, after deliver.
+func (r *Request) completed() {
+	if s := r.state.Or(stateCompleted); s&(stateReturned|stateAbandoned) != 0 {
+		r.tell()
+	}
+}
+
+// Abandon ends a request whose Start did not return, because the kernel has crashed or ended: its
+// starter calls it. The request then fails with the given status.
+func (r *Request) Abandon(status nt.Status) {
+	o := r.Open
+	o.mu.Lock()
+	if r.packet != nil {
+		o.unlink(r)
+	}
+	o.mu.Unlock()
+	r.abandon(status)
+}
+
+func (r *Request) abandon(status nt.Status) {
+	s := r.state.Or(stateAbandoned)
+	switch {
+	case s&stateAbandoned != 0, s&stateReturned != 0 && s&stateCompleted != 0:
+		return // it is done
+	case s&stateCompleted != 0:
+		r.tell() // with what the driver completed it with
+	case s&stateDelivering == 0:
+		r.Status, r.IOStatus, r.Information, r.Written = status, status, 0, 0
+		r.tell()
+	}
+	// Else whoever delivers the results tells.
+}
+
+// AbandonAll ends every request on the file that is pending, when the kernel has crashed or ended.
+// One whose Start has not returned is left to its starter, who calls Abandon.
+func (o *Open) AbandonAll(status nt.Status) {
+	var all []*Request
+	o.mu.Lock()
+	for r := o.pending; r != nil; {
+		next := r.next
+		if r.state.Load()&stateReturned != 0 {
+			o.unlink(r)
+			all = append(all, r)
+		}
+		r = next
+	}
+	o.mu.Unlock()
+	for _, r := range all {
+		r.abandon(status)
+	}
+}
+
+// settle gives the status of a call that has waited for its completion.
+func (r *Request) settle() {
 	if r.Status == nt.STATUS_PENDING {
 		r.Status = r.IOStatus
 	}
-	r.Open.unlink(r)
+}
+
+// tell tells the client that the request is done.
+func (r *Request) tell() {
+	r.settle()
 	r.Client.Done(r)
 }

@@ -1,6 +1,8 @@
 package irp
 
 import (
+	"errors"
+
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
@@ -12,9 +14,13 @@ func (m *Manager) prepareRead(r *Request, i *nt.IRP, loc *nt.IOStackLocation, fl
 	if r.Open.Access&nt.FILE_READ_DATA == 0 {
 		return nt.STATUS_ACCESS_DENIED
 	}
+	offset := r.offset()
+	if offset < 0 {
+		return nt.STATUS_INVALID_PARAMETER
+	}
 	i.Flags |= nt.IRP_READ_OPERATION | nt.IRP_DEFER_IO_COMPLETION
 	*loc.Parameters.Read() = nt.ParametersRead{Length: uint32(r.OutLen), Key: r.Key,
-		ByteOffset: r.offset()}
+		ByteOffset: offset}
 	switch {
 	case r.OutLen == 0:
 		return nt.STATUS_SUCCESS
@@ -32,9 +38,16 @@ func (m *Manager) prepareWrite(r *Request, i *nt.IRP, loc *nt.IOStackLocation, f
 	if r.Open.Access&(nt.FILE_WRITE_DATA|nt.FILE_APPEND_DATA) == 0 {
 		return nt.STATUS_ACCESS_DENIED
 	}
+	offset := r.offset()
+	if r.Open.Access&nt.FILE_WRITE_DATA == 0 {
+		offset = EndOfFile // a handle that may only append
+	}
+	if offset < EndOfFile {
+		return nt.STATUS_INVALID_PARAMETER
+	}
 	i.Flags |= nt.IRP_WRITE_OPERATION | nt.IRP_DEFER_IO_COMPLETION
 	*loc.Parameters.Write() = nt.ParametersWrite{Length: uint32(len(r.In)), Key: r.Key,
-		ByteOffset: r.offset()}
+		ByteOffset: offset}
 	switch {
 	case len(r.In) == 0:
 		return nt.STATUS_SUCCESS
@@ -48,10 +61,13 @@ func (m *Manager) prepareWrite(r *Request, i *nt.IRP, loc *nt.IOStackLocation, f
 	return m.neither(r, 0, r.In, len(r.In), &i.UserBuffer)
 }
 
-// offset gives the byte offset of a read or write: the request's, or the file's position.
+// offset gives the byte offset of a read or write: the request's, or the file's position. A file that
+// is open for asynchronous I/O has none: then it is FilePosition.
 func (r *Request) offset() int64 {
-	if r.Offset == NoOffset {
-		return r.Open.File.Object.Ref().CurrentByteOffset
+	if r.Offset == FilePosition {
+		if f := r.Open.File.Object.Ref(); f.Flags&nt.FO_SYNCHRONOUS_IO != 0 {
+			return f.CurrentByteOffset
+		}
 	}
 	return r.Offset
 }
@@ -107,9 +123,14 @@ func (m *Manager) prepareControl(r *Request, i *nt.IRP, loc *nt.IOStackLocation)
 	}
 }
 
-// systemBuffer gives the IRP a buffer of size bytes in nonpaged pool, with a copy of in. The rest
-// is zeroed: Windows leaves there what the pool held, which a driver must not rely on.
+// systemBuffer gives the IRP a buffer of size bytes, with a copy of in: behind the IRP if it is small,
+// else in nonpaged pool. The rest is zeroed: Windows leaves there what the pool held, which a driver
+// must not rely on.
 func (m *Manager) systemBuffer(r *Request, i *nt.IRP, in []byte, size int) nt.Status {
+	if size <= maxPacketBuffer {
+		i.AssociatedIrp.SystemBuffer = r.packet.setBuffer(in, size)
+		return nt.STATUS_SUCCESS
+	}
 	a, err := m.allocBuffer(uintptr(size))
 	if err != nil {
 		return nt.STATUS_INSUFFICIENT_RESOURCES
@@ -163,21 +184,20 @@ func (m *Manager) direct(r *Request, i *nt.IRP, which int, data []byte, size int
 	if err := m.mm.ProbeAndLockPages(mdl, nt.UserMode, op, r.Open.Window); err != nil {
 		return nt.STATUS_ACCESS_VIOLATION
 	}
-	r.locked = true
 	return nt.STATUS_SUCCESS
 }
 
-// takeResults brings the driver's output back to the client's buffer.
-func (m *Manager) takeResults(r *Request) {
-	if r.window[1] != 0 {
+// takeResults brings the driver's output back to the client's buffer. flags and system are the IRP's
+// when it was completed.
+func (r *Request) takeResults(flags uint32, system guest.Addr) {
+	const buffered = nt.IRP_BUFFERED_IO | nt.IRP_INPUT_OPERATION
+	switch {
+	case r.window[1] != 0:
 		// The driver wrote to the client's own buffer, whatever its status and Information say.
 		r.take(r.window[1], r.OutLen)
-		return
+	case flags&buffered == buffered && !r.IOStatus.IsError() && r.IOStatus != nt.STATUS_VERIFY_REQUIRED:
+		r.take(system, int(min(r.Information, uint64(r.OutLen))))
 	}
-	if r.system == 0 || r.OutLen == 0 || r.IOStatus.IsError() {
-		return
-	}
-	r.take(r.system, int(min(r.Information, uint64(r.OutLen))))
 }
 
 // take copies n bytes from a to the client's output buffer.
@@ -187,15 +207,36 @@ func (r *Request) take(a guest.Addr, n int) {
 	}
 }
 
-// releaseBuffers frees what prepare allocated.
-func (m *Manager) releaseBuffers(r *Request) {
-	if r.mdl != 0 {
-		// A driver that has unlocked or freed the client's MDL itself is told so by those calls.
-		if r.locked {
-			_ = m.mm.UnlockPages(r.mdl)
-			r.locked = false
+// freeMDLs unlocks and frees the chain of MDLs that an IRP was completed with.
+func (m *Manager) freeMDLs(r *Request, mdl guest.Addr) (err error) {
+	for n := 0; mdl != 0 && n < maxMDLChain; n++ {
+		h, e := guest.Ptr[nt.MDL](mdl).Load()
+		if e != nil {
+			return errors.Join(err, e)
 		}
-		_ = m.mm.FreeMdl(r.mdl)
+		if uint16(h.MdlFlags)&(nt.MDL_PAGES_LOCKED|nt.MDL_PARTIAL) == nt.MDL_PAGES_LOCKED {
+			err = errors.Join(err, m.mm.UnlockPages(mdl))
+		}
+		err = errors.Join(err, m.mm.FreeMdl(mdl))
+		if mdl == r.mdl {
+			r.mdl = 0
+		}
+		mdl = h.Next
+	}
+	r.mdl = 0 // a driver that has taken it off the IRP has to free it
+	return err
+}
+
+// maxMDLChain bounds how far a chain is followed that a driver may have made circular.
+const maxMDLChain = 1 << 10
+
+// releaseBuffers frees what prepare allocated and is still there. The error says what a driver has
+// done to it.
+func (m *Manager) releaseBuffers(r *Request) (err error) {
+	if r.mdl != 0 {
+		// The lock of an MDL that could not be locked fails to be undone.
+		_ = m.mm.UnlockPages(r.mdl)
+		err = m.mm.FreeMdl(r.mdl)
 		r.mdl = 0
 	}
 	for k, a := range r.window {
@@ -205,18 +246,17 @@ func (m *Manager) releaseBuffers(r *Request) {
 		}
 	}
 	if r.system != 0 {
-		m.freeBuffer(r.system)
+		if e := m.mm.FreePool(r.system); e != nil {
+			err = errors.Join(err, e)
+		}
 		r.system = 0
 	}
+	return err
 }
 
-// bufferTag is the pool tag of system buffers, as Windows has it.
-var bufferTag = mm.MakeTag("Io  ")
+// BufferTag is the pool tag of system buffers, as Windows has it.
+var BufferTag = mm.MakeTag("Io  ")
 
 func (m *Manager) allocBuffer(size uintptr) (guest.Addr, error) {
-	return m.mm.AllocatePool(nt.NonPagedPoolNx, size, bufferTag)
+	return m.mm.AllocatePool(nt.NonPagedPoolNx, size, BufferTag)
 }
-
-// freeBuffer frees a system buffer. One that the driver has freed, or run over, is reported by the
-// pool's own checks.
-func (m *Manager) freeBuffer(a guest.Addr) { _ = m.mm.FreePoolWithTag(a, bufferTag) }

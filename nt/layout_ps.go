@@ -120,11 +120,12 @@ type EThread struct {
 	_                      [0x898 - 0x618]byte
 }
 
-// Bits of a thread's flag words in build 19045.
+// Bits of the flag words of threads and processes in build 19045.
 const (
 	PS_CROSS_THREAD_FLAGS_TERMINATED uint32 = 0x00000001 // EThread.CrossThreadFlags
 	KThreadMiscAlertable             int32  = 1 << 4     // KThread.MiscFlags
 	KThreadMiscSystemThread          int32  = 1 << 10    // KThread.MiscFlags
+	PS_PROCESS_FLAGS_PROCESS_EXITING uint32 = 0x00000004 // EProcess.Flags
 )
 
 // KProcess is KPROCESS on x64, build 19045, in its full size.

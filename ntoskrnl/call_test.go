@@ -78,6 +78,7 @@ func (r *driverRig) mem(n int) uint64 {
 	a := r.used
 	r.used += guest.Addr(n+15) &^ 15
 	require.LessOrEqual(r.t, r.used, r.page.End(), "the rig is out of memory")
+	require.NoError(r.t, guest.Fill(a, 0, uintptr(n)))
 	return uint64(a)
 }
 
@@ -188,4 +189,136 @@ func (r *driverRig) asClient() *mm.Window {
 	r.thread, err = r.Ke.NewThread(p)
 	require.NoError(r.t, err)
 	return w
+}
+
+// exportCase is one call of an export, as a fact about it.
+type exportCase struct {
+	fact string
+	name string
+	args []any
+	want any         // the result; nil is any
+	then map[int]any // what stands in arguments afterwards
+}
+
+// Arguments and results of cases. Numbers are what they are.
+type (
+	cstr string // a zero-terminated string
+	wide string // a zero-terminated string of WCHARs
+	uni  struct {
+		text  string
+		extra int // bytes behind the text
+	}
+	ansi struct {
+		text  string
+		extra int
+	}
+	room int    // so many zero bytes
+	raw  []byte // bytes
+	at   struct{ arg, off int }
+)
+
+// runCases runs cases in one kernel.
+func runCases(t *testing.T, cases []exportCase) {
+	r := newRig(t)
+	for _, c := range cases {
+		t.Run(c.name+"_"+c.fact, func(t *testing.T) {
+			r.t = t
+			r.used = r.page.Base()
+			args := make([]uint64, len(c.args))
+			for i, a := range c.args {
+				args[i] = r.arg(a, args)
+			}
+			got := r.call(c.name, args...)
+			if c.want != nil {
+				r.expect(c.want, got, args)
+			}
+			for i, want := range c.then {
+				r.holds(want, args[i], args)
+			}
+		})
+	}
+}
+
+// arg makes an argument; args are those before it.
+func (r *driverRig) arg(a any, args []uint64) uint64 {
+	switch v := a.(type) {
+	case int:
+		return uint64(v)
+	case rune:
+		return uint64(v)
+	case int64:
+		return uint64(v)
+	case uint32:
+		return uint64(v)
+	case uint64:
+		return v
+	case uintptr:
+		return uint64(v)
+	case cstr:
+		return r.str(string(v))
+	case wide:
+		return r.wstr(string(v))
+	case uni:
+		return r.ustr(v.text, v.extra)
+	case ansi:
+		return r.astr(v.text, v.extra)
+	case room:
+		return r.mem(int(v))
+	case raw:
+		return r.bytes(v)
+	case at:
+		return args[v.arg] + uint64(v.off)
+	}
+	require.Failf(r.t, "no such kind of argument", "%T", a)
+	return 0
+}
+
+// expect compares a result in the width of its type.
+func (r *driverRig) expect(want any, got uint64, args []uint64) {
+	r.t.Helper()
+	switch w := want.(type) {
+	case int:
+		require.Equal(r.t, int32(w), int32(got))
+	case int64:
+		require.Equal(r.t, w, int64(got))
+	case uint32:
+		require.Equal(r.t, w, uint32(got))
+	case uint64:
+		require.Equal(r.t, w, got)
+	case bool:
+		require.Equal(r.t, w, uint8(got) != 0)
+	case nt.Status:
+		require.Equal(r.t, w, nt.Status(got))
+	case at:
+		require.Equal(r.t, args[w.arg]+uint64(w.off), got)
+	default:
+		require.Failf(r.t, "no such kind of result", "%T", want)
+	}
+}
+
+// holds compares what stands at an argument.
+func (r *driverRig) holds(want any, a uint64, args []uint64) {
+	r.t.Helper()
+	switch w := want.(type) {
+	case cstr:
+		require.Equal(r.t, string(w), r.readStr(a))
+	case wide:
+		require.Equal(r.t, string(w), r.readWstr(a))
+	case uni:
+		require.Equal(r.t, w.text, r.readUstr(a))
+	case ansi:
+		require.Equal(r.t, w.text, r.readAstr(a))
+	case raw:
+		require.Equal(r.t, []byte(w), r.read(a, len(w)))
+	case uint16:
+		require.Equal(r.t, w, r.u16(a))
+	case uint32:
+		require.Equal(r.t, w, r.u32(a))
+	case uint64:
+		require.Equal(r.t, w, r.u64(a))
+	case at:
+		require.Equal(r.t, args[w.arg]+uint64(w.off), r.u64(a))
+	default:
+		require.Failf(r.t, "no such kind of memory", "%T", want)
+	}
 }

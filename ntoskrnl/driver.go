@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/irp"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
+	"github.com/drvhost/drvhost/ntoskrnl/mm"
 	"github.com/drvhost/drvhost/pe"
 )
 
@@ -74,9 +78,10 @@ func (k *Kernel) Load(img *pe.Image, service string) (*Driver, error) {
 	if err := k.install(d, m); err != nil {
 		return nil, errors.Join(err, m.Unmap())
 	}
-	err = k.start(d)
-	if err != nil {
-		err = errors.Join(err, k.discard(d))
+	if err := k.start(d); err != nil {
+		if e := k.discard(d); !errors.Is(err, e) {
+			err = errors.Join(err, e)
+		}
 		return d, err
 	}
 	k.mu.Lock()
@@ -130,7 +135,6 @@ func (k *Kernel) start(d *Driver) error {
 		return &EntryError{Driver: d.Module.Name(), Status: d.Entry}
 	}
 	k.Dev.Initialized(d.Driver)
-	d.Object.Ref().Flags |= nt.DRVO_INITIALIZED
 	return nil
 }
 
@@ -147,18 +151,49 @@ func (k *Kernel) onSystemThread(f func(t *ke.Thread)) error {
 // ErrNoUnload says that a driver has no DriverUnload routine, so that it stays until the kernel ends.
 var ErrNoUnload = errors.New("the driver has no DriverUnload routine")
 
-// Unload calls the driver's DriverUnload and takes it out. Nothing may have its devices open.
-// Left is what the driver should have deleted and did not: devices and symbolic links; they are
-// deleted. ErrNoUnload if it cannot be unloaded.
+// BusyError says that a driver cannot be unloaded: its devices are open, or another driver imports
+// from it.
+type BusyError struct {
+	Driver   string
+	Opens    int
+	Importer string
+}
+
+// Error names the driver and counts the files, or names the importer.
+func (e *BusyError) Error() string {
+	if e.Importer != "" {
+		return fmt.Sprintf("%s: %s imports from it", e.Driver, e.Importer)
+	}
+	return fmt.Sprintf("%s: %d files are open on its devices", e.Driver, e.Opens)
+}
+
+// Unload calls the driver's DriverUnload and takes it out. Left is what the driver should have
+// deleted and did not: devices and symbolic links; they are deleted. The error is a *BusyError or
+// ErrNoUnload if it cannot be unloaded; then nothing has changed.
+//
+// While DriverUnload runs and from then on no device of the driver can be opened. Before the image is
+// unmapped, the DPCs that were queued have run, and nothing has a reference to the driver object or to
+// one of its devices any more: a work item that IoQueueWorkItem has queued has one until its routine has
+// returned, and so has an open file. A timer in the image that is still set is the bugcheck
+// DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS. That no thread, and no timer or
+// ExQueueWorkItem elsewhere in memory, leads into the image any more is the driver's own duty, as on
+// Windows; it finds no code there then, and faults.
 func (k *Kernel) Unload(d *Driver) (left []string, err error) {
-	unload := d.Object.Ref().DriverUnload
-	if unload == 0 {
+	if d.Object.Ref().DriverUnload == 0 {
 		return nil, fmt.Errorf("%s: %w", d.Module.Name(), ErrNoUnload)
 	}
-	d.Object.Ref().Flags |= nt.DRVO_UNLOAD_INVOKED
-	if err := k.onSystemThread(func(t *ke.Thread) {
-		t.Call(unload, uint64(d.Object.Addr()))
-	}); err != nil {
+	if importer := k.importer(d); importer != "" {
+		return nil, &BusyError{Driver: d.Service, Importer: importer}
+	}
+	opens, begun := k.Dev.BeginUnload(d.Driver)
+	if !begun {
+		return nil, &BusyError{Driver: d.Service, Opens: opens}
+	}
+	err = k.onSystemThread(func(t *ke.Thread) {
+		t.Call(d.Object.Ref().DriverUnload, uint64(d.Object.Addr()))
+		t.FlushDPCs()
+	})
+	if err != nil {
 		return nil, err
 	}
 	for _, dev := range k.Dev.Devices(d.Driver) {
@@ -173,20 +208,86 @@ func (k *Kernel) Unload(d *Driver) (left []string, err error) {
 	return left, k.discard(d)
 }
 
-// discard takes a driver out of the kernel, with what it has left behind.
+// importer gives the name of a loaded driver that imports from d, or "".
+func (k *Kernel) importer(d *Driver) string {
+	for _, other := range k.Drivers() {
+		for _, m := range other.Module.Image().Imports {
+			if other != d && strings.EqualFold(m.Name, d.Module.Name()) {
+				return other.Module.Name()
+			}
+		}
+	}
+	return ""
+}
+
+// discard takes a driver out of the kernel, with what it has left behind, and unmaps it when nothing
+// can come back to its code.
 func (k *Kernel) discard(d *Driver) error {
 	for _, l := range k.driverLinks(d) {
 		k.Ob.DeleteLink(l)
+		k.forgetLink(l)
 	}
 	k.Dev.DeleteDriver(d.Driver)
-	if k.Ke.Ended() {
+	if err := k.settle(d); err != nil {
 		// Threads may still be in the driver's code; the image goes when the kernel is closed.
-		return nil
+		return err
 	}
 	k.Linker.Remove(d.Module)
 	k.removeModule(d.entry)
 	k.freeObject(d.registry)
 	return d.Module.Unmap()
+}
+
+// settle waits until nothing refers to the driver's objects any more, and then checks that nothing
+// else leads into its code. The error is the bugcheck that ended the kernel meanwhile.
+func (k *Kernel) settle(d *Driver) error {
+	for {
+		if k.Ke.Ended() {
+			return k.ended()
+		}
+		select {
+		case <-d.Gone():
+			return k.checkUnloaded(d)
+		case <-time.After(endedPoll):
+		}
+	}
+}
+
+// checkUnloaded is the bugcheck of a driver that has left a timer in its image.
+func (k *Kernel) checkUnloaded(d *Driver) error {
+	timer, found := k.Ke.TimerIn(d.Module.Base(), d.Module.Size())
+	if !found {
+		return nil
+	}
+	k.Ke.Crash(&ke.Bugcheck{Code: nt.DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS,
+		Params: [4]uint64{uint64(timer), 0, 0, 0},
+		Reason: fmt.Sprintf("%s was unloaded with the timer at %s still set", d.Module.Name(),
+			k.Where(timer))})
+	return k.ended()
+}
+
+// endedPoll is how often a wait for a driver's last references looks whether the kernel has ended.
+const endedPoll = 20 * time.Millisecond
+
+// ended gives why the kernel has ended.
+func (k *Kernel) ended() error {
+	if b := k.Ke.Crashed(); b != nil {
+		return b
+	}
+	return errEnded
+}
+
+var errEnded = errors.New("the kernel was closed")
+
+// DriverPool gives the pool that drivers have allocated and not freed, by tag: everything but what
+// the kernel itself allocates.
+func (k *Kernel) DriverPool() (all []mm.TagUse) {
+	for _, use := range k.Mm.Outstanding() {
+		if use.Tag != objectTag && use.Tag != irp.BufferTag && use.Tag != irp.Tag {
+			all = append(all, use)
+		}
+	}
+	return all
 }
 
 // Drivers gives the loaded drivers, in the order in which they were loaded.

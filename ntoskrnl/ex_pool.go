@@ -13,8 +13,24 @@ var exPoolExports = []Export{
 		MaxIRQL: dispatch, Support: Full},
 	{Name: "ExAllocatePoolWithTag", Fn: fn3(exAllocatePoolWithTag),
 		Params: "PoolType NumberOfBytes:d Tag:tag", MaxIRQL: dispatch, Support: Full},
+	{Name: "ExAllocatePoolWithTagPriority", Fn: fn4(exAllocatePoolWithTagPriority),
+		Params: "PoolType NumberOfBytes:d Tag:tag Priority:d", MaxIRQL: dispatch, Support: Full},
+	{Name: "ExAllocatePoolWithQuota", Fn: fn2(exAllocatePoolWithQuota),
+		Params: "PoolType NumberOfBytes:d", MaxIRQL: dispatch, Support: Full},
+	{Name: "ExAllocatePoolWithQuotaTag", Fn: fn3(exAllocatePoolWithQuotaTag),
+		Params: "PoolType NumberOfBytes:d Tag:tag", MaxIRQL: dispatch, Support: Full},
+	{Name: "ExAllocatePool2", Fn: fn3(exAllocatePool2), Params: "Flags NumberOfBytes:d Tag:tag",
+		MaxIRQL: dispatch, Support: Full},
+	{Name: "ExAllocatePool3", Fn: fn5(exAllocatePool3),
+		Params:  "Flags NumberOfBytes:d Tag:tag ExtendedParameters ExtendedParametersCount:d",
+		MaxIRQL: dispatch, Support: Partial,
+		Note: "a priority has no effect; other extended parameters that are not optional give " +
+			"NULL"},
 	{Name: "ExFreePool", Fn: do1(exFreePool), Params: "P", MaxIRQL: dispatch, Support: Full},
 	{Name: "ExFreePoolWithTag", Fn: do2(exFreePoolWithTag), Params: "P Tag:tag", MaxIRQL: dispatch,
+		Support: Full},
+	{Name: "ExFreePool2", Fn: do4(exFreePool2),
+		Params: "P Tag:tag ExtendedParameters ExtendedParametersCount:d", MaxIRQL: dispatch,
 		Support: Full},
 }
 
@@ -37,6 +53,96 @@ func exAllocatePoolWithTag(c *Call, kind nt.PoolType, size uintptr, tag mm.Tag) 
 func exAllocatePool(c *Call, kind nt.PoolType, size uintptr) guest.Addr {
 	c.Must(mm.CheckAllocateIRQL(kind, size, c.T.IRQL()))
 	return c.orNull(c.Mm.AllocatePoolUntagged(kind, size))
+}
+
+// exAllocatePoolWithTagPriority is ExAllocatePoolWithTag; a priority has no effect where memory is
+// not short.
+//
+//	PVOID ExAllocatePoolWithTagPriority(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag,
+//	    EX_POOL_PRIORITY Priority)
+//
+// "ExAllocatePoolWithTagPriority function (wdm.h)".
+func exAllocatePoolWithTagPriority(c *Call, kind nt.PoolType, size uintptr, tag mm.Tag,
+	priority uint32) guest.Addr {
+	return exAllocatePoolWithTag(c, kind, size, tag)
+}
+
+// exAllocatePoolWithQuotaTag allocates memory and charges the current process for it. There is no
+// quota that could be exceeded.
+//
+//	PVOID ExAllocatePoolWithQuotaTag(POOL_TYPE PoolType, SIZE_T NumberOfBytes, ULONG Tag)
+//
+// It raises STATUS_INSUFFICIENT_RESOURCES, or with POOL_QUOTA_FAIL_INSTEAD_OF_RAISE gives NULL.
+// "ExAllocatePoolWithQuotaTag function (wdm.h)".
+func exAllocatePoolWithQuotaTag(c *Call, kind nt.PoolType, size uintptr, tag mm.Tag) guest.Addr {
+	c.Must(mm.CheckAllocateIRQL(kind, size, c.T.IRQL()))
+	return c.orNull(c.Mm.AllocatePoolWithQuota(kind, size, tag))
+}
+
+// untagged is the tag of memory that was allocated without.
+var untagged = mm.MakeTag("None")
+
+// exAllocatePoolWithQuota is the same with the tag "None".
+//
+//	PVOID ExAllocatePoolWithQuota(POOL_TYPE PoolType, SIZE_T NumberOfBytes)
+//
+// "ExAllocatePoolWithQuota function (wdm.h)".
+func exAllocatePoolWithQuota(c *Call, kind nt.PoolType, size uintptr) guest.Addr {
+	return exAllocatePoolWithQuotaTag(c, kind, size, untagged)
+}
+
+// exAllocatePool2 allocates memory, which is zeroed unless the flags say otherwise.
+//
+//	PVOID ExAllocatePool2(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag)
+//
+// NULL without memory, for no bytes, for no tag and for flags that make no sense; or, with
+// POOL_FLAG_RAISE_ON_FAILURE, the status is raised. "ExAllocatePool2 function (wdm.h)".
+func exAllocatePool2(c *Call, flags uint64, size uintptr, tag mm.Tag) guest.Addr {
+	kind := nt.NonPagedPoolNx
+	if flags&nt.POOL_FLAG_PAGED != 0 {
+		kind = nt.PagedPool
+	}
+	c.Must(mm.CheckAllocateIRQL(kind, size, c.T.IRQL()))
+	return c.orNull(c.Mm.AllocatePool2(flags, size, tag))
+}
+
+// exAllocatePool3 is ExAllocatePool2 with extended parameters.
+//
+//	PVOID ExAllocatePool3(POOL_FLAGS Flags, SIZE_T NumberOfBytes, ULONG Tag,
+//	    PCPOOL_EXTENDED_PARAMETER ExtendedParameters, ULONG ExtendedParametersCount)
+//
+// "ExAllocatePool3 function (wdm.h)".
+func exAllocatePool3(c *Call, flags uint64, size uintptr, tag mm.Tag, params guest.Addr,
+	count uint32) guest.Addr {
+	// A POOL_EXTENDED_PARAMETER is 16 bytes, of which the first 8 hold the type, and whether the
+	// parameter is optional.
+	const (
+		parameterSize  = 16
+		typeMask       = 0xFF
+		optional       = 1 << 8
+		typePriority   = 1
+		mostAcceptable = 3 // priority, secure pool and node
+	)
+	if count > mostAcceptable {
+		return 0
+	}
+	for i := range guest.Addr(count) {
+		kind := Load[uint64](c, params+i*parameterSize)
+		if kind&typeMask != typePriority && kind&optional == 0 {
+			return 0
+		}
+	}
+	return exAllocatePool2(c, flags, size, tag)
+}
+
+// exFreePool2 is ExFreePoolWithTag; there are no extended parameters for memory that is not secure.
+//
+//	VOID ExFreePool2(PVOID P, ULONG Tag, PCPOOL_EXTENDED_PARAMETER ExtendedParameters,
+//	    ULONG ExtendedParametersCount)
+//
+// "ExFreePool2 function (wdm.h)".
+func exFreePool2(c *Call, p guest.Addr, tag mm.Tag, params guest.Addr, count uint32) {
+	exFreePoolWithTag(c, p, tag)
 }
 
 // orNull gives the address that an allocation gave; NULL if the error is a status, which is how

@@ -19,8 +19,8 @@ type Export struct {
 	Fn Func
 	// Params names the parameters for the trace, separated by spaces, each with an optional kind
 	// after a colon: "DriverObject Size DeviceName:ustr". Kinds: ustr (PUNICODE_STRING), astr
-	// (PANSI_STRING), str and wstr (zero-terminated), status, b (BOOLEAN), d (decimal); without
-	// one the value is shown in hexadecimal.
+	// (PANSI_STRING), str and wstr (zero-terminated), status, tag (of the pool), b (BOOLEAN),
+	// d (decimal); without one the value is shown in hexadecimal.
 	Params string
 	// MaxIRQL is the highest level at which the documentation allows the call.
 	MaxIRQL nt.IRQL
@@ -74,10 +74,13 @@ var components = [][]Export{
 	crtStringExports,
 	crtWideExports,
 	dbgExports,
+	exCallbackExports,
 	exFastMutexExports,
+	exInterlockedExports,
 	exPoolExports,
 	exRundownExports,
 	exWorkExports,
+	halBusExports,
 	ioAllocateExports,
 	ioAttachExports,
 	ioDeviceExports,
@@ -98,14 +101,26 @@ var components = [][]Export{
 	keTimerExports,
 	keWaitExports,
 	mmMDLExports,
+	mmPhysicalExports,
 	mmProbeExports,
+	mmSystemExports,
 	obReferenceExports,
 	poExports,
 	psModuleExports,
 	psThreadExports,
+	rtlBitmapExports,
+	rtlCompressExports,
+	rtlConvertExports,
+	rtlExceptionExports,
+	rtlIntegerExports,
+	rtlIPAddrExports,
 	rtlMemoryExports,
 	rtlRandomExports,
+	rtlSecurityExports,
 	rtlStringExports,
+	rtlTableExports,
+	rtlTimeExports,
+	rtlVersionExports,
 }
 
 // Exports gives the whole table, sorted by name as an export directory is.

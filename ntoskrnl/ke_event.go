@@ -44,19 +44,11 @@ func keInitializeEvent(c *Call, event guest.Addr, typ nt.EventType, state nt.Boo
 // does not count on being undisturbed on his processor. "KeSetEvent function (wdm.h)".
 func keSetEvent(c *Call, event guest.Addr, increment int32, wait nt.Boolean) int32 {
 	if wait != 0 {
-		c.belowDispatch()
+		c.atMost(apc)
 	}
 	before, err := c.Ke.SetEvent(event)
 	c.Must(err)
 	return before
-}
-
-// belowDispatch is the bugcheck of a call that would be all right at DISPATCH_LEVEL, but is not with
-// the arguments that it has.
-func (c *Call) belowDispatch() {
-	if c.T.IRQL() >= dispatch {
-		c.Kernel.irqlTooHigh(c)
-	}
 }
 
 // keResetEvent makes an event not signalled.
@@ -84,7 +76,7 @@ func keClearEvent(c *Call, event guest.Addr) { keResetEvent(c, event) }
 // The state from before. As for KeSetEvent.
 func kePulseEvent(c *Call, event guest.Addr, increment int32, wait nt.Boolean) int32 {
 	if wait != 0 {
-		c.belowDispatch()
+		c.atMost(apc)
 	}
 	before, err := c.Ke.PulseEvent(event)
 	c.Must(err)
@@ -122,7 +114,7 @@ func keInitializeSemaphore(c *Call, semaphore guest.Addr, count, limit int32) {
 func keReleaseSemaphore(c *Call, semaphore guest.Addr, increment, adjustment int32,
 	wait nt.Boolean) int32 {
 	if wait != 0 {
-		c.belowDispatch()
+		c.atMost(apc)
 	}
 	before, err := c.Ke.ReleaseSemaphore(semaphore, adjustment)
 	c.Must(err)

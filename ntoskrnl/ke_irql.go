@@ -2,19 +2,26 @@ package ntoskrnl
 
 import "github.com/drvhost/drvhost/nt"
 
-// IRQL, and critical and guarded regions.
+// IRQL, and critical and guarded regions. KeGetCurrentIrql and its like are code in ntoskrnl.exe; see
+// ke_leaf.go.
 var keIRQLExports = []Export{
-	{Name: "KeGetCurrentIrql", Fn: fn0(keGetCurrentIrql), Hal: true, MaxIRQL: anyIRQL, Support: Full},
-	{Name: "KfRaiseIrql", Fn: fn1(kfRaiseIrql), Hal: true, Params: "NewIrql:d", MaxIRQL: anyIRQL,
+	{Name: "KeGetCurrentIrql", Code: codeGetIRQL, Hal: true, MaxIRQL: anyIRQL, Support: Full},
+	{Name: "KfRaiseIrql", Code: codeRaiseIRQL, Hal: true, Params: "NewIrql:d", MaxIRQL: anyIRQL,
 		Support: Full},
-	{Name: "KeRaiseIrqlToDpcLevel", Fn: fn0(keRaiseIrqlToDpcLevel), Hal: true, MaxIRQL: anyIRQL,
+	{Name: "KeRaiseIrqlToDpcLevel", Code: codeRaiseToDPC, Hal: true, MaxIRQL: anyIRQL,
 		Support: Full},
-	{Name: "KeRaiseIrqlToSynchLevel", Fn: fn0(keRaiseIrqlToSynchLevel), MaxIRQL: anyIRQL,
+	{Name: "KeRaiseIrqlToSynchLevel", Fn: fn0(keRaiseIrqlToSynchLevel), Hal: true,
+		MaxIRQL: anyIRQL, Support: Full},
+	{Name: "KeLowerIrql", Code: codeLowerIRQL, Hal: true, Params: "NewIrql:d", MaxIRQL: anyIRQL,
 		Support: Full},
-	{Name: "KeLowerIrql", Fn: do1(keLowerIrql), Hal: true, Params: "NewIrql:d", MaxIRQL: anyIRQL,
+	{Name: "KfLowerIrql", Code: codeLowerIRQL, Hal: true, Params: "NewIrql:d", MaxIRQL: anyIRQL,
 		Support: Full},
-	{Name: "KfLowerIrql", Fn: do1(keLowerIrql), Hal: true, Params: "NewIrql:d", MaxIRQL: anyIRQL,
-		Support: Full},
+	{Name: "KiRaiseIrql", Fn: fn1(kfRaiseIrql), Params: "NewIrql:d", MaxIRQL: anyIRQL,
+		Support: Full, Internal: true},
+	{Name: "KiRaiseIrqlToDpcLevel", Fn: fn0(keRaiseIrqlToDpcLevel), MaxIRQL: anyIRQL,
+		Support: Full, Internal: true},
+	{Name: "KiLowerIrql", Fn: do1(keLowerIrql), Params: "NewIrql:d", MaxIRQL: anyIRQL,
+		Support: Full, Internal: true},
 
 	{Name: "KeEnterCriticalRegion", Fn: do0(keEnterCriticalRegion), MaxIRQL: apc, Support: Full},
 	{Name: "KeLeaveCriticalRegion", Fn: do0(keLeaveCriticalRegion), MaxIRQL: apc, Support: Full},
@@ -25,13 +32,6 @@ var keIRQLExports = []Export{
 	{Name: "KeAreApcsDisabled", Fn: fn0(keAreApcsDisabled), MaxIRQL: dispatch, Support: Full},
 	{Name: "KeAreAllApcsDisabled", Fn: fn0(keAreAllApcsDisabled), MaxIRQL: dispatch, Support: Full},
 }
-
-// keGetCurrentIrql gives the IRQL.
-//
-//	KIRQL KeGetCurrentIrql(VOID)
-//
-// "KeGetCurrentIrql function (wdm.h)".
-func keGetCurrentIrql(c *Call) nt.IRQL { return c.T.IRQL() }
 
 // kfRaiseIrql raises the IRQL: what the macro KeRaiseIrql is on x64.
 //

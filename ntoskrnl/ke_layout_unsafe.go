@@ -14,4 +14,20 @@ const (
 	threadPriority     = guest.Addr(unsafe.Offsetof(nt.KThread{}.ApcState) + 0x2B)
 
 	sizeofIOWorkItem = unsafe.Sizeof(ioWorkItem{})
+	sizeofCallback   = unsafe.Sizeof(callbackObject{})
+)
+
+// Offsets into KLOCK_QUEUE_HANDLE, in bytes.
+const (
+	lockQueueNext    = unsafe.Offsetof(nt.KLockQueueHandle{}.LockQueue) + unsafe.Offsetof(nt.KSpinLockQueue{}.Next)
+	lockQueueLock    = unsafe.Offsetof(nt.KLockQueueHandle{}.LockQueue) + unsafe.Offsetof(nt.KSpinLockQueue{}.Lock)
+	lockQueueOldIRQL = unsafe.Offsetof(nt.KLockQueueHandle{}.OldIrql)
+)
+
+// Addresses of the routines in ke_leaf_amd64.s, in Go's text.
+var (
+	addrGetIRQL, addrRaiseIRQL, addrRaiseToDPC, addrLowerIRQL *byte
+	addrAcquireSpinLock, addrReleaseSpinLock                  *byte
+	addrAcquireAtDPC, addrReleaseFromDPC                      *byte
+	addrAcquireQueued, addrReleaseQueued                      *byte
 )

@@ -51,7 +51,7 @@ func keInitializeMutant(c *Call, mutant guest.Addr, owned nt.Boolean) {
 // STATUS_ABANDONED. "KeReleaseMutex function (wdm.h)".
 func keReleaseMutex(c *Call, mutex guest.Addr, wait nt.Boolean) int32 {
 	if wait != 0 {
-		c.belowDispatch()
+		c.atMost(apc)
 	}
 	before, err := c.T.ReleaseMutant(mutex)
 	c.Must(err)

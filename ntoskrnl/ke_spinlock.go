@@ -10,21 +10,21 @@ import (
 var keSpinLockExports = []Export{
 	{Name: "KeInitializeSpinLock", Fn: do1(keInitializeSpinLock), Params: "SpinLock",
 		MaxIRQL: anyIRQL, Support: Full},
-	{Name: "KeAcquireSpinLockRaiseToDpc", Fn: fn1(keAcquireSpinLockRaiseToDpc), Hal: true,
-		Params: "SpinLock", MaxIRQL: dispatch, Support: Full},
-	{Name: "KeReleaseSpinLock", Fn: do2(keReleaseSpinLock), Hal: true, Params: "SpinLock NewIrql:d",
+	{Name: "KeAcquireSpinLockRaiseToDpc", Code: codeAcquireSpinLock, Hal: true, Params: "SpinLock",
+		MaxIRQL: dispatch, Support: Full},
+	{Name: "KeReleaseSpinLock", Code: codeReleaseSpinLock, Hal: true, Params: "SpinLock NewIrql:d",
 		MaxIRQL: anyIRQL, Support: Full},
-	{Name: "KeAcquireSpinLockAtDpcLevel", Fn: do1(keAcquireSpinLockAtDpcLevel), Params: "SpinLock",
+	{Name: "KeAcquireSpinLockAtDpcLevel", Code: codeAcquireAtDPC, Params: "SpinLock",
 		MaxIRQL: anyIRQL, Support: Full},
-	{Name: "KeReleaseSpinLockFromDpcLevel", Fn: do1(keReleaseSpinLockFromDpcLevel),
-		Params: "SpinLock", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "KeReleaseSpinLockFromDpcLevel", Code: codeReleaseFromDPC, Params: "SpinLock",
+		MaxIRQL: anyIRQL, Support: Full},
 	{Name: "KeTryToAcquireSpinLockAtDpcLevel", Fn: fn1(keTryToAcquireSpinLockAtDpcLevel),
 		Params: "SpinLock", MaxIRQL: anyIRQL, Support: Full},
 	{Name: "KeTestSpinLock", Fn: fn1(keTestSpinLock), Params: "SpinLock", MaxIRQL: anyIRQL,
 		Support: Full},
-	{Name: "KeAcquireInStackQueuedSpinLock", Fn: do2(keAcquireInStackQueuedSpinLock), Hal: true,
+	{Name: "KeAcquireInStackQueuedSpinLock", Code: codeAcquireQueued, Hal: true,
 		Params: "SpinLock LockHandle", MaxIRQL: dispatch, Support: Full},
-	{Name: "KeReleaseInStackQueuedSpinLock", Fn: do1(keReleaseInStackQueuedSpinLock), Hal: true,
+	{Name: "KeReleaseInStackQueuedSpinLock", Code: codeReleaseQueued, Hal: true,
 		Params: "LockHandle", MaxIRQL: dispatch, Support: Full},
 	{Name: "KeAcquireInStackQueuedSpinLockAtDpcLevel",
 		Fn:     do2(keAcquireInStackQueuedSpinLockAtDpcLevel),
@@ -32,10 +32,21 @@ var keSpinLockExports = []Export{
 	{Name: "KeReleaseInStackQueuedSpinLockFromDpcLevel",
 		Fn:     do1(keReleaseInStackQueuedSpinLockFromDpcLevel),
 		Params: "LockHandle", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "KeAcquireInStackQueuedSpinLockForDpc", Fn: do2(keAcquireInStackQueuedSpinLock),
+	{Name: "KeAcquireInStackQueuedSpinLockForDpc", Fn: do2(keAcquireInStackQueuedSpinLockForDpc),
 		Params: "SpinLock LockHandle", MaxIRQL: dispatch, Support: Full},
-	{Name: "KeReleaseInStackQueuedSpinLockForDpc", Fn: do1(keReleaseInStackQueuedSpinLock),
-		Params: "LockHandle", MaxIRQL: dispatch, Support: Full},
+	{Name: "KeReleaseInStackQueuedSpinLockForDpc", Code: codeReleaseQueued, Params: "LockHandle",
+		MaxIRQL: dispatch, Support: Full},
+
+	{Name: "KiAcquireSpinLockRaiseToDpc", Fn: fn1(keAcquireSpinLockRaiseToDpc), Params: "SpinLock",
+		MaxIRQL: dispatch, Support: Full, Internal: true},
+	{Name: "KiReleaseSpinLock", Fn: do2(keReleaseSpinLock), Params: "SpinLock NewIrql:d",
+		MaxIRQL: anyIRQL, Support: Full, Internal: true},
+	{Name: "KiAcquireSpinLockAtDpcLevel", Fn: do1(keAcquireSpinLockAtDpcLevel), Params: "SpinLock",
+		MaxIRQL: anyIRQL, Support: Full, Internal: true},
+	{Name: "KiReleaseSpinLockFromDpcLevel", Fn: do1(keReleaseSpinLockFromDpcLevel),
+		Params: "SpinLock", MaxIRQL: anyIRQL, Support: Full, Internal: true},
+	{Name: "KiAcquireInStackQueuedSpinLock", Fn: do2(keAcquireInStackQueuedSpinLock),
+		Params: "SpinLock LockHandle", MaxIRQL: dispatch, Support: Full, Internal: true},
 }
 
 // keInitializeSpinLock makes a spin lock that is free.
@@ -64,7 +75,9 @@ func keAcquireSpinLockRaiseToDpc(c *Call, lock guest.Addr) nt.IRQL {
 //
 // SPIN_LOCK_NOT_OWNED for a lock that the caller does not own. "KeReleaseSpinLock function (wdm.h)".
 func keReleaseSpinLock(c *Call, lock guest.Addr, irql nt.IRQL) {
-	c.Must(c.T.ReleaseSpinLock(lock))
+	if lock != 0 { // else guest code has released it
+		c.Must(c.T.ReleaseSpinLock(lock))
+	}
 	c.T.LowerIRQL(irql)
 }
 
@@ -120,29 +133,25 @@ func keTestSpinLock(c *Call, lock guest.Addr) nt.Boolean {
 //
 //	VOID KeAcquireInStackQueuedSpinLock(PKSPIN_LOCK SpinLock, PKLOCK_QUEUE_HANDLE LockHandle)
 //
+// KeReleaseInStackQueuedSpinLock goes on as KeReleaseSpinLock does, with what is in the handle.
 // "KeAcquireInStackQueuedSpinLock function (wdm.h)".
 func keAcquireInStackQueuedSpinLock(c *Call, lock, handle guest.Addr) {
-	irql := c.T.IRQL()
-	if irql < dispatch {
-		c.T.RaiseIRQL(dispatch)
-	}
-	c.acquireQueued(lock, handle, irql)
+	c.acquireQueued(lock, handle, c.T.RaiseIRQL(dispatch))
+}
+
+// keAcquireInStackQueuedSpinLockForDpc does the same, for DPC routines that may be threaded: at
+// whatever level the caller is.
+//
+//	VOID KeAcquireInStackQueuedSpinLockForDpc(PKSPIN_LOCK SpinLock, PKLOCK_QUEUE_HANDLE LockHandle)
+//
+// "KeAcquireInStackQueuedSpinLockForDpc function (wdm.h)".
+func keAcquireInStackQueuedSpinLockForDpc(c *Call, lock, handle guest.Addr) {
+	keAcquireInStackQueuedSpinLock(c, lock, handle)
 }
 
 func (c *Call) acquireQueued(lock, handle guest.Addr, irql nt.IRQL) {
 	c.Must(c.T.AcquireSpinLock(lock))
 	Store(c, handle, nt.KLockQueueHandle{LockQueue: nt.KSpinLockQueue{Lock: lock}, OldIrql: irql})
-}
-
-// keReleaseInStackQueuedSpinLock gives a queued spin lock back and lowers the IRQL.
-//
-//	VOID KeReleaseInStackQueuedSpinLock(PKLOCK_QUEUE_HANDLE LockHandle)
-//
-// "KeReleaseInStackQueuedSpinLock function (wdm.h)".
-func keReleaseInStackQueuedSpinLock(c *Call, handle guest.Addr) {
-	h := Load[nt.KLockQueueHandle](c, handle)
-	c.Must(c.T.ReleaseSpinLock(h.LockQueue.Lock))
-	c.T.LowerIRQL(h.OldIrql)
 }
 
 // keAcquireInStackQueuedSpinLockAtDpcLevel takes a queued spin lock at DISPATCH_LEVEL or above.

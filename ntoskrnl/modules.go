@@ -40,34 +40,41 @@ func (k *Kernel) listBuiltins() error {
 }
 
 // addModule puts m at the end of PsLoadedModuleList.
-func (k *Kernel) addModule(m *pe.Module) (moduleEntry, error) {
+func (k *Kernel) addModule(m *pe.Module) (e moduleEntry, err error) {
 	dir := systemDirectory
 	if strings.HasSuffix(strings.ToLower(m.Name()), ".sys") {
 		dir += `DRIVERS\`
 	}
 	full, base := guest.EncodeUTF16(dir+m.Name()), guest.EncodeUTF16(m.Name())
 	if len(full) > 0xFFFC {
-		return moduleEntry{}, fmt.Errorf("%s: the name is too long", m.Name())
+		return e, fmt.Errorf("%s: the name is too long", m.Name())
 	}
-	var e moduleEntry
-	var err error
+	defer func() {
+		if err != nil {
+			k.freeObject(e.entry)
+			k.freeObject(e.names)
+		}
+	}()
 	if e.names, err = k.allocObject(uintptr(len(full)) + 2); err != nil {
 		return e, err
 	}
 	if e.entry, err = k.allocObject(sizeofModuleEntry); err != nil {
-		k.freeObject(e.names)
 		return e, err
 	}
-	if err := guest.Write(e.names, full); err != nil {
+	if err = guest.Write(e.names, full); err != nil {
 		return e, err
 	}
 	n, b := uint16(len(full)), uint16(len(base))
+	table, size := m.ExceptionTable()
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	head := guest.Ptr[nt.ListEntry](k.symbol("PsLoadedModuleList")).Ref()
-	table, size := m.ExceptionTable()
-	*guest.Ptr[nt.KLdrDataTableEntry](e.entry).Ref() = nt.KLdrDataTableEntry{
-		InLoadOrderLinks:   nt.ListEntry{Flink: k.symbol("PsLoadedModuleList"), Blink: head.Blink},
+	head := k.symbol("PsLoadedModuleList")
+	last, err := guest.LoadAddr(head + flinkSize)
+	if err != nil {
+		return e, fmt.Errorf("PsLoadedModuleList is corrupted: %w", err)
+	}
+	err = guest.Ptr[nt.KLdrDataTableEntry](e.entry).Store(nt.KLdrDataTableEntry{
+		InLoadOrderLinks:   nt.ListEntry{Flink: head, Blink: last},
 		ExceptionTable:     table,
 		ExceptionTableSize: size,
 		DllBase:            m.Base(), EntryPoint: m.Entry(), SizeOfImage: uint32(m.Size()),
@@ -75,19 +82,25 @@ func (k *Kernel) addModule(m *pe.Module) (moduleEntry, error) {
 		BaseDllName: nt.UnicodeString{Length: b, MaximumLength: b + 2,
 			Buffer: e.names + guest.Addr(n-b)},
 		LoadCount: 1,
+	})
+	if err != nil {
+		return e, err
 	}
-	if err := guest.StoreAddr(head.Blink, e.entry); err != nil {
+	if err = guest.StoreAddr(last, e.entry); err != nil {
 		return e, fmt.Errorf("PsLoadedModuleList is corrupted: %w", err)
 	}
-	head.Blink = e.entry
-	return e, nil
+	return e, guest.StoreAddr(head+flinkSize, e.entry)
 }
 
-// removeModule takes a module off the list. A list that a driver has corrupted is left alone.
+// removeModule takes a module off the list. A list that a driver has changed is left alone, as one
+// that a driver has hidden itself from.
 func (k *Kernel) removeModule(e moduleEntry) {
 	k.mu.Lock()
-	links := guest.Ptr[nt.KLdrDataTableEntry](e.entry).Ref().InLoadOrderLinks
-	if guest.StoreAddr(links.Blink, links.Flink) == nil {
+	links, err := guest.Ptr[nt.ListEntry](e.entry).Load()
+	next, err1 := guest.LoadAddr(links.Blink)
+	before, err2 := guest.LoadAddr(links.Flink + flinkSize)
+	if err == nil && err1 == nil && err2 == nil && next == e.entry && before == e.entry {
+		_ = guest.StoreAddr(links.Blink, links.Flink)
 		_ = guest.StoreAddr(links.Flink+flinkSize, links.Blink)
 	}
 	k.mu.Unlock()

@@ -1,13 +1,10 @@
 package ntoskrnl
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
-	"github.com/drvhost/drvhost/ntoskrnl/ke"
-	"github.com/drvhost/drvhost/ntoskrnl/ob"
 )
 
 // References to objects.
@@ -39,10 +36,11 @@ func obfReferenceObject(c *Call, object guest.Addr) int64 {
 	if c.isDispatcherObject(object) {
 		return 2
 	}
-	if !c.Ob.Reference(object) {
+	o := c.Ob.Find(object)
+	if o == nil || !c.Ob.Reference(object) {
 		c.notAnObject(object, "object")
 	}
-	return c.Ob.References(c.Ob.Find(object))
+	return c.Ob.References(o)
 }
 
 // obfDereferenceObject takes a reference away; the last one deletes the object.
@@ -56,13 +54,7 @@ func obfDereferenceObject(c *Call, object guest.Addr) int64 {
 		return 1
 	}
 	left, err := c.Ob.Dereference(object)
-	var ref *ob.RefError
-	if errors.As(err, &ref) {
-		c.T.Crash(&ke.Bugcheck{Code: nt.REFERENCE_BY_POINTER,
-			Params: [4]uint64{0, uint64(object), uint64(ref.Count), 0},
-			Reason: ref.Error() + ", by " + c.Where(c.Caller())})
-	}
-	c.Must(err)
+	c.Must(err) // a *ob.RefError is REFERENCE_BY_POINTER
 	return left
 }
 
@@ -79,18 +71,25 @@ func (k *Kernel) isDispatcherObject(a guest.Addr) bool { return k.Ke.IsObject(a)
 // name. The function is not documented; its prototype is common knowledge among driver authors.
 func obReferenceObjectByName(c *Call, name guest.Addr, attributes uint32, state guest.Addr,
 	access uint32, objType guest.Addr, mode uint8, context, result guest.Addr) nt.Status {
-	o, rest, status := c.Ob.Lookup(c.UString(name))
+	o, rest, status := c.Ob.LookupReference(c.UString(name))
 	switch {
 	case status != nt.STATUS_SUCCESS:
 		return status
 	case rest != "":
-		return nt.STATUS_OBJECT_NAME_NOT_FOUND
+		status = nt.STATUS_OBJECT_NAME_NOT_FOUND
 	case objType != 0 && objType != c.typeObjects[o.Type.Name]:
-		return nt.STATUS_OBJECT_TYPE_MISMATCH
+		status = nt.STATUS_OBJECT_TYPE_MISMATCH
 	}
-	c.Ob.Reference(o.Addr)
-	Store(c, result, o.Addr)
-	return nt.STATUS_SUCCESS
+	if status == nt.STATUS_SUCCESS {
+		if err := guest.StoreAddr(result, o.Addr); err == nil {
+			return status
+		} else {
+			defer c.Must(err)
+		}
+	}
+	_, err := c.Ob.Dereference(o.Addr)
+	c.Must(err)
+	return status
 }
 
 // typeVariable makes the value of a variable such as IoDriverObjectType: the address of what stands

@@ -11,53 +11,75 @@ import (
 var rtlBitmapExports = []Export{
 	// VOID RtlInitializeBitMap(PRTL_BITMAP BitMapHeader, PULONG BitMapBuffer, ULONG SizeOfBitMap).
 	// "RtlInitializeBitMap function (wdm.h)".
-	{Name: "RtlInitializeBitMap", Fn: run3(rtl.InitializeBitMap), Params: "BitMapHeader BitMapBuffer SizeOfBitMap:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlInitializeBitMap", Fn: run3(rtl.InitializeBitMap),
+		Params: "BitMapHeader BitMapBuffer SizeOfBitMap:d", MaxIRQL: anyIRQL, Support: Full},
 	// VOID RtlSetBit(PRTL_BITMAP BitMapHeader, ULONG BitNumber). "RtlSetBit function (wdm.h)".
-	{Name: "RtlSetBit", Fn: do2(rtlSetBit), Params: "BitMapHeader BitNumber:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlSetBit", Fn: do2(rtlSetBit), Params: "BitMapHeader BitNumber:d", MaxIRQL: anyIRQL,
+		Support: Full},
 	// VOID RtlClearBit(PRTL_BITMAP BitMapHeader, ULONG BitNumber). "RtlClearBit function (wdm.h)".
-	{Name: "RtlClearBit", Fn: do2(rtlClearBit), Params: "BitMapHeader BitNumber:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlClearBit", Fn: do2(rtlClearBit), Params: "BitMapHeader BitNumber:d",
+		MaxIRQL: anyIRQL, Support: Full},
 	// BOOLEAN RtlTestBit(PRTL_BITMAP BitMapHeader, ULONG BitNumber). "RtlTestBit function (wdm.h)".
-	{Name: "RtlTestBit", Fn: fn2(rtlTestBit), Params: "BitMapHeader BitNumber:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlTestBit", Fn: fn2(rtlTestBit), Params: "BitMapHeader BitNumber:d", MaxIRQL: anyIRQL,
+		Support: Full},
 	// VOID RtlSetBits(PRTL_BITMAP BitMapHeader, ULONG StartingIndex, ULONG NumberToSet).
 	// "RtlSetBits function (wdm.h)".
-	{Name: "RtlSetBits", Fn: do3(rtlSetBits), Params: "BitMapHeader StartingIndex:d NumberToSet:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlSetBits", Fn: do3(rtlSetBits), Params: "BitMapHeader StartingIndex:d NumberToSet:d",
+		MaxIRQL: anyIRQL, Support: Full},
 	// VOID RtlClearBits(PRTL_BITMAP BitMapHeader, ULONG StartingIndex, ULONG NumberToClear).
 	// "RtlClearBits function (wdm.h)".
-	{Name: "RtlClearBits", Fn: do3(rtlClearBits), Params: "BitMapHeader StartingIndex:d NumberToClear:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlClearBits", Fn: do3(rtlClearBits),
+		Params: "BitMapHeader StartingIndex:d NumberToClear:d", MaxIRQL: anyIRQL, Support: Full},
 	// VOID RtlSetAllBits(PRTL_BITMAP BitMapHeader). "RtlSetAllBits function (wdm.h)".
-	{Name: "RtlSetAllBits", Fn: do1(rtlSetAllBits), Params: "BitMapHeader", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlSetAllBits", Fn: do1(rtlSetAllBits), Params: "BitMapHeader", MaxIRQL: anyIRQL,
+		Support: Full},
 	// VOID RtlClearAllBits(PRTL_BITMAP BitMapHeader). "RtlClearAllBits function (wdm.h)".
-	{Name: "RtlClearAllBits", Fn: do1(rtlClearAllBits), Params: "BitMapHeader", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlClearAllBits", Fn: do1(rtlClearAllBits), Params: "BitMapHeader", MaxIRQL: anyIRQL,
+		Support: Full},
 	// BOOLEAN RtlAreBitsSet(PRTL_BITMAP BitMapHeader, ULONG StartingIndex, ULONG Length): FALSE for
 	// none. "RtlAreBitsSet function (wdm.h)".
-	{Name: "RtlAreBitsSet", Fn: bitTest(rtl.BitMap.AreSet), Params: "BitMapHeader StartingIndex:d Length:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlAreBitsSet", Fn: bitTest(rtl.BitMap.AreSet),
+		Params: "BitMapHeader StartingIndex:d Length:d", MaxIRQL: anyIRQL, Support: Full},
 	// BOOLEAN RtlAreBitsClear(PRTL_BITMAP BitMapHeader, ULONG StartingIndex, ULONG Length).
 	// "RtlAreBitsClear function (wdm.h)".
-	{Name: "RtlAreBitsClear", Fn: bitTest(rtl.BitMap.AreClear), Params: "BitMapHeader StartingIndex:d Length:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlAreBitsClear", Fn: bitTest(rtl.BitMap.AreClear),
+		Params: "BitMapHeader StartingIndex:d Length:d", MaxIRQL: anyIRQL, Support: Full},
 	// ULONG RtlNumberOfSetBits(PRTL_BITMAP BitMapHeader). "RtlNumberOfSetBits function (wdm.h)".
-	{Name: "RtlNumberOfSetBits", Fn: bitCount(rtl.BitMap.NumberOfSet), Params: "BitMapHeader", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlNumberOfSetBits", Fn: bitCount(rtl.BitMap.NumberOfSet), Params: "BitMapHeader",
+		MaxIRQL: anyIRQL, Support: Full},
 	// ULONG RtlNumberOfClearBits(PRTL_BITMAP BitMapHeader). "RtlNumberOfClearBits function (wdm.h)".
-	{Name: "RtlNumberOfClearBits", Fn: bitCount(rtl.BitMap.NumberOfClear), Params: "BitMapHeader", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlNumberOfClearBits", Fn: bitCount(rtl.BitMap.NumberOfClear), Params: "BitMapHeader",
+		MaxIRQL: anyIRQL, Support: Full},
 
 	// ULONG RtlFindSetBits(PRTL_BITMAP BitMapHeader, ULONG NumberToFind, ULONG HintIndex): where so
 	// many are in a row, from the hint on and then from the start; 0xFFFFFFFF without.
 	// "RtlFindSetBits function (wdm.h)".
-	{Name: "RtlFindSetBits", Fn: bitSearch(rtl.BitMap.FindSet), Params: "BitMapHeader NumberToFind:d HintIndex:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindSetBits", Fn: bitSearch(rtl.BitMap.FindSet),
+		Params: "BitMapHeader NumberToFind:d HintIndex:d", MaxIRQL: anyIRQL, Support: Full},
 	// ULONG RtlFindClearBits(PRTL_BITMAP BitMapHeader, ULONG NumberToFind, ULONG HintIndex).
 	// "RtlFindClearBits function (wdm.h)".
-	{Name: "RtlFindClearBits", Fn: bitSearch(rtl.BitMap.FindClear), Params: "BitMapHeader NumberToFind:d HintIndex:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindClearBits", Fn: bitSearch(rtl.BitMap.FindClear),
+		Params: "BitMapHeader NumberToFind:d HintIndex:d", MaxIRQL: anyIRQL, Support: Full},
 	// ULONG RtlFindClearBitsAndSet(PRTL_BITMAP BitMapHeader, ULONG NumberToFind, ULONG HintIndex).
 	// "RtlFindClearBitsAndSet function (wdm.h)".
-	{Name: "RtlFindClearBitsAndSet", Fn: bitSearch(rtl.BitMap.FindClearAndSet), Params: "BitMapHeader NumberToFind:d HintIndex:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindClearBitsAndSet", Fn: bitSearch(rtl.BitMap.FindClearAndSet),
+		Params: "BitMapHeader NumberToFind:d HintIndex:d", MaxIRQL: anyIRQL, Support: Full},
 	// ULONG RtlFindSetBitsAndClear(PRTL_BITMAP BitMapHeader, ULONG NumberToFind, ULONG HintIndex).
 	// "RtlFindSetBitsAndClear function (wdm.h)".
-	{Name: "RtlFindSetBitsAndClear", Fn: bitSearch(rtl.BitMap.FindSetAndClear), Params: "BitMapHeader NumberToFind:d HintIndex:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindSetBitsAndClear", Fn: bitSearch(rtl.BitMap.FindSetAndClear),
+		Params: "BitMapHeader NumberToFind:d HintIndex:d", MaxIRQL: anyIRQL, Support: Full},
 
-	{Name: "RtlFindFirstRunClear", Fn: fn2(rtlFindFirstRunClear), Params: "BitMapHeader StartingIndex", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "RtlFindNextForwardRunClear", Fn: fn3(rtlFindNextForwardRunClear), Params: "BitMapHeader FromIndex:d StartingRunIndex", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "RtlFindLastBackwardRunClear", Fn: fn3(rtlFindLastBackwardRunClear), Params: "BitMapHeader FromIndex:d StartingRunIndex", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "RtlFindLongestRunClear", Fn: fn2(rtlFindLongestRunClear), Params: "BitMapHeader StartingIndex", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "RtlFindClearRuns", Fn: fn4(rtlFindClearRuns), Params: "BitMapHeader RunArray SizeOfRunArray:d LocateLongestRuns:b", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindFirstRunClear", Fn: fn2(rtlFindFirstRunClear),
+		Params: "BitMapHeader StartingIndex", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindNextForwardRunClear", Fn: fn3(rtlFindNextForwardRunClear),
+		Params: "BitMapHeader FromIndex:d StartingRunIndex", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindLastBackwardRunClear", Fn: fn3(rtlFindLastBackwardRunClear),
+		Params: "BitMapHeader FromIndex:d StartingRunIndex", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindLongestRunClear", Fn: fn2(rtlFindLongestRunClear),
+		Params: "BitMapHeader StartingIndex", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindClearRuns", Fn: fn4(rtlFindClearRuns),
+		Params: "BitMapHeader RunArray SizeOfRunArray:d LocateLongestRuns:b", MaxIRQL: anyIRQL,
+		Support: Partial, Note: "it gives at most 65536 runs"},
 }
 
 // bitMap reads the header of a bitmap.
@@ -157,7 +179,7 @@ func rtlFindLongestRunClear(c *Call, header, start guest.Addr) uint32 {
 	return c.run(r, err, start)
 }
 
-// maxRuns is the most runs that a bitmap can have.
+// maxRuns is the most runs that one call gives.
 const maxRuns = 1 << 16
 
 // rtlFindClearRuns stores runs of clear bits, the first ones or the longest ones, as (index, length)
@@ -169,7 +191,7 @@ const maxRuns = 1 << 16
 // "RtlFindClearRuns function (wdm.h)".
 func rtlFindClearRuns(c *Call, header, array guest.Addr, size uint32, longest nt.Boolean) uint32 {
 	b := c.bitMap(header)
-	runs := make([]rtl.Run, min(size, b.Size/2+1))
+	runs := make([]rtl.Run, min(size, b.Size/2+1, maxRuns))
 	n, err := b.ClearRuns(runs, longest != 0)
 	c.Must(err)
 	for i, r := range runs[:n] {

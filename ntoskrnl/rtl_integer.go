@@ -11,43 +11,58 @@ var rtlIntegerExports = []Export{
 	// NTSTATUS RtlIntegerToUnicodeString(ULONG Value, ULONG Base, PUNICODE_STRING String): base 0
 	// (10), 2, 8, 10 or 16, else STATUS_INVALID_PARAMETER; STATUS_BUFFER_OVERFLOW.
 	// "RtlIntegerToUnicodeString function (wdm.h)".
-	{Name: "RtlIntegerToUnicodeString", Fn: status3(rtl.IntegerToUnicodeString), Params: "Value:d Base:d String", MaxIRQL: pageable, Support: Full},
+	{Name: "RtlIntegerToUnicodeString", Fn: status3(rtl.IntegerToUnicodeString),
+		Params: "Value:d Base:d String", MaxIRQL: pageable, Support: Full},
 	// NTSTATUS RtlInt64ToUnicodeString(ULONGLONG Value, ULONG Base, PUNICODE_STRING String).
 	// "RtlInt64ToUnicodeString function (wdm.h)".
-	{Name: "RtlInt64ToUnicodeString", Fn: status3(rtl.Int64ToUnicodeString), Params: "Value:d Base:d String", MaxIRQL: pageable, Support: Full},
+	{Name: "RtlInt64ToUnicodeString", Fn: status3(rtl.Int64ToUnicodeString),
+		Params: "Value:d Base:d String", MaxIRQL: pageable, Support: Full},
 	// NTSTATUS RtlIntegerToChar(ULONG Value, ULONG Base, LONG OutputLength, PSZ String).
-	{Name: "RtlIntegerToChar", Fn: status4(rtl.IntegerToChar), Params: "Value:d Base:d OutputLength:d String", MaxIRQL: pageable, Support: Full},
+	{Name: "RtlIntegerToChar", Fn: status4(rtl.IntegerToChar),
+		Params: "Value:d Base:d OutputLength:d String", MaxIRQL: pageable, Support: Full},
 	// NTSTATUS RtlUnicodeStringToInteger(PCUNICODE_STRING String, ULONG Base, PULONG Value): base 0
 	// looks for 0x, 0o and 0b. "RtlUnicodeStringToInteger function (wdm.h)".
-	{Name: "RtlUnicodeStringToInteger", Fn: parsed(rtl.UnicodeStringToInteger), Params: "String:ustr Base:d Value", MaxIRQL: pageable, Support: Full},
+	{Name: "RtlUnicodeStringToInteger", Fn: parsed(rtl.UnicodeStringToInteger),
+		Params: "String:ustr Base:d Value", MaxIRQL: pageable, Support: Full},
 	// NTSTATUS RtlCharToInteger(PCSZ String, ULONG Base, PULONG Value).
 	// "RtlCharToInteger function (ntddk.h)".
-	{Name: "RtlCharToInteger", Fn: parsed(rtl.CharToInteger), Params: "String:str Base:d Value", MaxIRQL: pageable, Support: Full},
+	{Name: "RtlCharToInteger", Fn: parsed(rtl.CharToInteger), Params: "String:str Base:d Value",
+		MaxIRQL: pageable, Support: Full},
 	// NTSTATUS RtlGUIDFromString(PCUNICODE_STRING GuidString, GUID *Guid):
 	// STATUS_INVALID_PARAMETER. "RtlGUIDFromString function (wdm.h)".
-	{Name: "RtlGUIDFromString", Fn: status2(rtl.GUIDFromString), Params: "GuidString:ustr Guid", MaxIRQL: pageable, Support: Full},
-	{Name: "RtlStringFromGUID", Fn: fn2(rtlStringFromGUID), Params: "Guid GuidString", MaxIRQL: pageable, Support: Full},
+	{Name: "RtlGUIDFromString", Fn: status2(rtl.GUIDFromString), Params: "GuidString:ustr Guid",
+		MaxIRQL: pageable, Support: Full},
+	{Name: "RtlStringFromGUID", Fn: fn2(rtlStringFromGUID), Params: "Guid GuidString",
+		MaxIRQL: pageable, Support: Full},
 
 	// USHORT RtlUshortByteSwap(USHORT Source). "RtlUshortByteSwap macro (wdm.h)".
-	{Name: "RtlUshortByteSwap", Fn: pure1(rtl.UshortByteSwap), Params: "Source", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlUshortByteSwap", Fn: pure1(rtl.UshortByteSwap), Params: "Source", MaxIRQL: anyIRQL,
+		Support: Full},
 	// ULONG RtlUlongByteSwap(ULONG Source). "RtlUlongByteSwap macro (wdm.h)".
-	{Name: "RtlUlongByteSwap", Fn: pure1(rtl.UlongByteSwap), Params: "Source", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlUlongByteSwap", Fn: pure1(rtl.UlongByteSwap), Params: "Source", MaxIRQL: anyIRQL,
+		Support: Full},
 	// ULONGLONG RtlUlonglongByteSwap(ULONGLONG Source). "RtlUlonglongByteSwap macro (wdm.h)".
-	{Name: "RtlUlonglongByteSwap", Fn: pure1(rtl.UlonglongByteSwap), Params: "Source", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlUlonglongByteSwap", Fn: pure1(rtl.UlonglongByteSwap), Params: "Source",
+		MaxIRQL: anyIRQL, Support: Full},
 	// CCHAR RtlFindMostSignificantBit(ULONGLONG Set): -1 of 0.
 	// "RtlFindMostSignificantBit function (wdm.h)".
-	{Name: "RtlFindMostSignificantBit", Fn: pure1(rtl.FindMostSignificantBit), Params: "Set", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindMostSignificantBit", Fn: pure1(rtl.FindMostSignificantBit), Params: "Set",
+		MaxIRQL: anyIRQL, Support: Full},
 	// CCHAR RtlFindLeastSignificantBit(ULONGLONG Set): -1 of 0.
 	// "RtlFindLeastSignificantBit function (wdm.h)".
-	{Name: "RtlFindLeastSignificantBit", Fn: pure1(rtl.FindLeastSignificantBit), Params: "Set", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlFindLeastSignificantBit", Fn: pure1(rtl.FindLeastSignificantBit), Params: "Set",
+		MaxIRQL: anyIRQL, Support: Full},
 	// ULONG RtlNumberOfSetBitsUlongPtr(ULONG_PTR Target).
 	// "RtlNumberOfSetBitsUlongPtr function (wdm.h)".
-	{Name: "RtlNumberOfSetBitsUlongPtr", Fn: pure1(rtl.NumberOfSetBitsUlongPtr), Params: "Target", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlNumberOfSetBitsUlongPtr", Fn: pure1(rtl.NumberOfSetBitsUlongPtr), Params: "Target",
+		MaxIRQL: anyIRQL, Support: Full},
 	// ULONG RtlComputeCrc32(ULONG PartialCrc, PVOID Buffer, ULONG Length).
-	{Name: "RtlComputeCrc32", Fn: try3(computeCrc32), Params: "PartialCrc Buffer Length:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlComputeCrc32", Fn: try3(computeCrc32), Params: "PartialCrc Buffer Length:d",
+		MaxIRQL: anyIRQL, Support: Full},
 	// ULONG RtlCrc32(const VOID *Buffer, SIZE_T Size, ULONG InitialCrc).
 	// "RtlCrc32 function (wdm.h)".
-	{Name: "RtlCrc32", Fn: try3(crc32), Params: "Buffer Size:d InitialCrc", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlCrc32", Fn: try3(crc32), Params: "Buffer Size:d InitialCrc", MaxIRQL: anyIRQL,
+		Support: Full},
 }
 
 // parsed makes an export that stores the number in a string.

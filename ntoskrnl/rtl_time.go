@@ -8,12 +8,18 @@ import (
 
 // Times and dates. System times count 100 ns from 1601.
 var rtlTimeExports = []Export{
-	{Name: "RtlTimeToTimeFields", Fn: do2(rtlTimeToTimeFields), Params: "Time TimeFields", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "RtlTimeFieldsToTime", Fn: fn2(rtlTimeFieldsToTime), Params: "TimeFields Time", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "RtlTimeToSecondsSince1970", Fn: secondsSince(rtl.TimeToSecondsSince1970), Params: "Time ElapsedSeconds", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "RtlTimeToSecondsSince1980", Fn: secondsSince(rtl.TimeToSecondsSince1980), Params: "Time ElapsedSeconds", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "RtlSecondsSince1970ToTime", Fn: do2(rtlSecondsSince1970ToTime), Params: "ElapsedSeconds:d Time", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "RtlSecondsSince1980ToTime", Fn: do2(rtlSecondsSince1980ToTime), Params: "ElapsedSeconds:d Time", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlTimeToTimeFields", Fn: do2(rtlTimeToTimeFields), Params: "Time TimeFields",
+		MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlTimeFieldsToTime", Fn: fn2(rtlTimeFieldsToTime), Params: "TimeFields Time",
+		MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlTimeToSecondsSince1970", Fn: secondsSince(rtl.TimeToSecondsSince1970),
+		Params: "Time ElapsedSeconds", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlTimeToSecondsSince1980", Fn: secondsSince(rtl.TimeToSecondsSince1980),
+		Params: "Time ElapsedSeconds", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlSecondsSince1970ToTime", Fn: do2(rtlSecondsSince1970ToTime),
+		Params: "ElapsedSeconds:d Time", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlSecondsSince1980ToTime", Fn: do2(rtlSecondsSince1980ToTime),
+		Params: "ElapsedSeconds:d Time", MaxIRQL: anyIRQL, Support: Full},
 }
 
 // rtlTimeToTimeFields splits a system time into date and time of day.

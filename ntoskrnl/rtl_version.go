@@ -12,20 +12,29 @@ import (
 var rtlVersionExports = []Export{
 	// NTSTATUS RtlGetVersion(PRTL_OSVERSIONINFOW lpVersionInformation): STATUS_SUCCESS.
 	// "RtlGetVersion function (wdm.h)".
-	{Name: "RtlGetVersion", Fn: status1(rtl.GetVersion), Params: "lpVersionInformation", MaxIRQL: pageable, Support: Full},
+	{Name: "RtlGetVersion", Fn: status1(rtl.GetVersion), Params: "lpVersionInformation",
+		MaxIRQL: pageable, Support: Full},
 	// NTSTATUS RtlVerifyVersionInfo(PRTL_OSVERSIONINFOEXW VersionInfo, ULONG TypeMask, ULONGLONG
 	// ConditionMask): STATUS_REVISION_MISMATCH, STATUS_INVALID_PARAMETER.
 	// "RtlVerifyVersionInfo function (wdm.h)".
-	{Name: "RtlVerifyVersionInfo", Fn: status3(rtl.VerifyVersionInfo), Params: "VersionInfo TypeMask ConditionMask", MaxIRQL: pageable, Support: Full},
+	{Name: "RtlVerifyVersionInfo", Fn: status3(rtl.VerifyVersionInfo),
+		Params: "VersionInfo TypeMask ConditionMask", MaxIRQL: pageable, Support: Full},
 	// ULONGLONG VerSetConditionMask(ULONGLONG ConditionMask, ULONG TypeMask, UCHAR Condition).
 	// "VerSetConditionMask function (wdm.h)".
-	{Name: "VerSetConditionMask", Fn: verSetConditionMask, Params: "ConditionMask TypeMask Condition:d", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "RtlIsNtDdiVersionAvailable", Fn: fn1(rtlIsNtDdiVersionAvailable), Params: "Version", MaxIRQL: pageable, Support: Full},
-	{Name: "RtlIsServicePackVersionInstalled", Fn: fn1(rtlIsServicePackVersionInstalled), Params: "Version", MaxIRQL: pageable, Support: Full},
-	{Name: "PsGetVersion", Fn: fn4(psGetVersion), Params: "MajorVersion MinorVersion BuildNumber CSDVersion", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "NtBuildNumber", Data: 4, Init: func(*Kernel) []byte { return ulong(nt.NtBuildNumber) }, MaxIRQL: anyIRQL, Support: Full},
+	{Name: "VerSetConditionMask", Fn: verSetConditionMask,
+		Params: "ConditionMask TypeMask Condition:d", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "RtlIsNtDdiVersionAvailable", Fn: fn1(rtlIsNtDdiVersionAvailable), Params: "Version",
+		MaxIRQL: pageable, Support: Full},
+	{Name: "RtlIsServicePackVersionInstalled", Fn: fn1(rtlIsServicePackVersionInstalled),
+		Params: "Version", MaxIRQL: pageable, Support: Full},
+	{Name: "PsGetVersion", Fn: fn4(psGetVersion),
+		Params: "MajorVersion MinorVersion BuildNumber CSDVersion", MaxIRQL: anyIRQL,
+		Support: Full},
+	{Name: "NtBuildNumber", Data: 4, Init: func(*Kernel) []byte { return ulong(nt.NtBuildNumber) },
+		MaxIRQL: anyIRQL, Support: Full},
 	// Not 0 in safe mode.
-	{Name: "InitSafeBootMode", Data: 4, Init: func(*Kernel) []byte { return ulong(0) }, MaxIRQL: anyIRQL, Support: Full},
+	{Name: "InitSafeBootMode", Data: 4, Init: func(*Kernel) []byte { return ulong(0) },
+		MaxIRQL: anyIRQL, Support: Full},
 }
 
 // ulong gives the bytes of a variable.

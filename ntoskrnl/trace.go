@@ -7,6 +7,7 @@ import (
 	"github.com/drvhost/drvhost/engine"
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl/mm"
 )
 
 // traced does a call and gives its line to Options.Trace:
@@ -59,6 +60,9 @@ func writeValue(b *strings.Builder, kind string, v uint64) {
 		text, err = guest.ReadCString(a, longest)
 	case "status":
 		b.WriteString(nt.Status(v).String())
+		return
+	case "tag":
+		b.WriteString("'" + mm.Tag(v).String() + "'")
 		return
 	case "b":
 		b.WriteString(strconv.FormatBool(uint8(v) != 0))

@@ -56,13 +56,13 @@ func (a *app) demo() error {
 		return err
 	}
 	dir := a.runtimeDir
-	if err := wire.PrepareRuntimeDir(dir); err != nil {
+	if cannot := wire.PrepareRuntimeDir(dir); cannot != nil {
 		if dir, err = os.MkdirTemp("", "drvhost-demo-"); err != nil {
 			return err
 		}
 		defer os.RemoveAll(dir)
-		fmt.Fprintf(a.out, "The runtime directory %s cannot be used (%v).\nIn other shells: "+
-			"export DRVHOST_RUNTIME_DIR=%s\n\n", a.runtimeDir, err, dir)
+		fmt.Fprintf(a.out, "The runtime directory cannot be used (%v). In other shells:\n\n"+
+			"  export DRVHOST_RUNTIME_DIR=%s\n\n", cannot, dir)
 	}
 	stay := isTerminal(os.Stdin) && isTerminal(os.Stdout)
 
@@ -83,8 +83,8 @@ func (a *app) demo() error {
 	}
 	if stay {
 		fmt.Fprintf(a.out, "\nThe host stays. Try in another shell:\n\n"+
-			"  drvhost devices\n  drvhost ioctl Echo 0x%x --in hello --out-size 64\n\nCtrl-C ends it.\n",
-			fixtures.IOCTL_ECHO_BUFFERED)
+			"  %[1]s devices\n  %[1]s ioctl Echo %#[2]x --in hello --out-size 64\n\nCtrl-C ends it.\n",
+			os.Args[0], fixtures.IOCTL_ECHO_BUFFERED)
 		select {
 		case <-signals:
 		case <-host.gone:

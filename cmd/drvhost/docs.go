@@ -62,6 +62,7 @@ func pageName(c *cobra.Command) string {
 
 // page makes a command's page.
 func page(c *cobra.Command) string {
+	c.InitDefaultHelpFlag() // else it is there only once the command has run
 	var b strings.Builder
 	fmt.Fprintf(&b, "<!-- Made by go generate ./cmd/drvhost: do not edit. -->\n\n# %s\n\n%s.\n\n",
 		c.CommandPath(), c.Short)

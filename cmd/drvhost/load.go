@@ -70,23 +70,33 @@ type (
 		Bugcheck driverhost.CrashReport `json:"bugcheck"`
 	}
 	endEvent struct {
-		Event    string              `json:"event"` // end
-		Stuck    []string            `json:"stuck"`
-		Left     map[string][]string `json:"left"`
-		NoUnload []string            `json:"no_unload"`
+		Event    string               `json:"event"` // end
+		Stuck    []string             `json:"stuck"`
+		Left     map[string][]string  `json:"left"`
+		NoUnload []string             `json:"no_unload"`
+		Pool     []driverhost.PoolUse `json:"pool"`
 	}
 )
 
 // loading is a host process from start to end.
 type loading struct {
 	*app
-	host    *driverhost.Host
-	signals chan os.Signal
+	host     *driverhost.Host
+	signals  chan os.Signal
+	notified chan struct{} // closed when signals has them
 }
 
 func (a *app) newLoading(flags *hostFlags) (*loading, error) {
 	out, errs := &lineWriter{w: a.out}, &lineWriter{w: a.err}
-	l := &loading{app: &app{a.format, a.runtimeDir, out, errs}, signals: make(chan os.Signal, 2)}
+	l := &loading{app: &app{a.format, a.runtimeDir, out, errs}, signals: make(chan os.Signal, 2),
+		notified: make(chan struct{})}
+	// Beside the start of the host: the two threads that Go makes for signals take 0.2 ms. Until then
+	// a signal ends the process as it is, and there is nothing to be ended in order.
+	go func() {
+		signal.Notify(l.signals, os.Interrupt, unix.SIGTERM, unix.SIGHUP)
+		signal.Ignore(unix.SIGPIPE) // who reads the output may go: the devices are still there
+		close(l.notified)
+	}()
 	opts, err := flags.options(errs)
 	if err != nil {
 		return nil, err
@@ -106,12 +116,12 @@ func (l *loading) event(e any, text string) {
 }
 
 func (l *loading) run(files []string) error {
-	signal.Notify(l.signals, os.Interrupt, unix.SIGTERM)
 	for _, file := range files {
 		if err := l.load(file); err != nil {
 			return l.giveUp(err)
 		}
 	}
+	<-l.notified
 	if err := l.host.Listen(l.runtimeDir); err != nil {
 		return l.giveUp(err)
 	}
@@ -237,7 +247,7 @@ func (l *loading) sayCrash(r driverhost.CrashReport) {
 
 func (l *loading) sayReport(r driverhost.CloseReport) {
 	if l.format == formatJSON {
-		e := endEvent{"end", r.Stuck, r.Left, r.NoUnload}
+		e := endEvent{"end", r.Stuck, r.Left, r.NoUnload, driverhost.PoolUses(r.Pool)}
 		if e.Stuck == nil {
 			e.Stuck = []string{}
 		}
@@ -251,12 +261,15 @@ func (l *loading) sayReport(r driverhost.CloseReport) {
 		return
 	}
 	for _, s := range r.Stuck {
-		fmt.Fprintf(l.err, "drvhost: cancelled, and not completed within 5 s: %s\n", s)
+		fmt.Fprintf(l.err, "drvhost: did not end within 5 s: %s\n", s)
 	}
 	for driver, left := range r.Left {
 		for _, what := range left {
 			fmt.Fprintf(l.err, "drvhost: %s left behind on unload: %s\n", driver, what)
 		}
+	}
+	for _, use := range driverhost.PoolUses(r.Pool) {
+		fmt.Fprintf(l.err, "drvhost: not freed on unload: %s\n", use)
 	}
 	for _, driver := range r.NoUnload {
 		fmt.Fprintf(l.out, "drvhost: %s has no DriverUnload: it ends with the process\n", driver)

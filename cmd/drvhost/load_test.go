@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -22,27 +23,13 @@ import (
 )
 
 func TestLoadSaysWhatItDidAndUnloads(t *testing.T) {
-	s := newShell(t)
-	h := s.start("load", fixture(t, "hello"))
-	// Its output is text, so there are no events: its socket says that it serves.
-	for {
-		if list, _ := filepath.Glob(filepath.Join(s.dir, "hosts", "*.sock")); len(list) > 0 {
-			break
-		}
-		select {
-		case <-h.waited:
-			t.Fatal(h.errs.String())
-		default:
-		}
-	}
-	assert.Zero(t, h.end(syscall.SIGTERM))
-
-	h = s.load(fixture(t, "hello"))
+	h := newShell(t).load(fixture(t, "hello"))
 	driver := h.event("driver")
 	assert.Equal(t, "hello", driver["service"])
 	assert.Equal(t, "0x140000000", driver["base"])
 	assert.Equal(t, "STATUS_SUCCESS", driver["driver_entry"])
 	assert.Equal(t, map[string]any{"bound": 6.0, "missing": []any{}}, driver["imports"])
+	assert.EqualValues(t, h.cmd.Process.Pid, h.event("listening")["pid"])
 	assert.Zero(t, h.end(syscall.SIGINT))
 	var text strings.Builder
 	for _, e := range h.events {
@@ -57,19 +44,32 @@ func TestLoadSaysWhatItDidAndUnloads(t *testing.T) {
 	end := h.event("end")
 	assert.Equal(t, []any{}, end["stuck"])
 	assert.Equal(t, map[string]any{}, end["left"])
+	assert.Equal(t, []any{}, end["pool"])
 }
 
-func TestTheTextOfLoadNamesEverything(t *testing.T) {
+func TestLoadSaysTheSameToPeople(t *testing.T) {
 	s := newShell(t)
-	h := s.load(fixture(t, "echo"))
-	ended := s.start("load", "--runtime-dir", filepath.Join(t.TempDir(), "other"), fixture(t, "noun"))
-	_ = ended.cmd.Process.Signal(syscall.SIGTERM)
-	ended.end(0)
-	driver := h.event("driver")
-	assert.Len(t, driver["devices"], 4)
-	assert.Contains(t, driver["links"], `\\.\Echo`)
-	assert.EqualValues(t, h.cmd.Process.Pid, h.event("listening")["pid"])
-	assert.Zero(t, h.end(syscall.SIGTERM))
+	h := s.start("load", fixture(t, "missing"), fixture(t, "noun"))
+	var text strings.Builder
+	for line := range h.text {
+		text.WriteString(line + "\n")
+		if strings.Contains(line, "serves these devices") {
+			require.NoError(t, h.cmd.Process.Signal(os.Interrupt))
+		}
+	}
+	assert.Zero(t, h.end(0))
+	for _, want := range []string{
+		"missing: loaded\n", "missing.sys: service missing\n", "noun.sys: service noun\n",
+		"  mapped   0x140000000 to 0x14000", "where it wants to be", "relocated; it wants",
+		"  imports  1 bound, 1 missing\n",
+		"  missing  ntoskrnl.exe!DrvhostNoSuchRoutine (reported if it is called)\n",
+		"  entry    DriverEntry returned STATUS_SUCCESS\n", "  device   \\Device\\Noun\n",
+		"  link     \\\\.\\Noun\n", "  unload   none", s.dir + "/hosts/",
+		"drvhost: noun has no DriverUnload: it ends with the process\n",
+	} {
+		assert.Contains(t, text.String(), want)
+	}
+	assert.Contains(t, h.errs.String(), "what is pending is cancelled")
 }
 
 func TestAnotherProcessDoesIOWithADevice(t *testing.T) {
@@ -313,6 +313,59 @@ func TestTheEndOfAHostCancelsWhatIsPending(t *testing.T) {
 	waitPending(t, s)
 	assert.Zero(t, h.end(syscall.SIGTERM), h.errs.String())
 	assert.ErrorIs(t, <-pending, nt.STATUS_CANCELLED)
+}
+
+func TestARequestThatDoesNotEndIsNamed(t *testing.T) {
+	t.Parallel() // it takes the 5 s that a request has
+	s := newShell(t)
+	h := s.load(fixture(t, "faults"))
+	f, err := client.Open("Faults", client.RuntimeDir(s.dir))
+	require.NoError(t, err)
+	defer f.Close()
+	ended := make(chan error, 1)
+	go func() {
+		_, err := f.DeviceIoControl(context.Background(), fixtures.IOCTL_FAULTS_LOOP, nil, nil)
+		ended <- err
+	}()
+	spinning(t, h.cmd.Process.Pid)
+	assert.Equal(t, exitStuck, h.end(syscall.SIGTERM), h.errs.String())
+	assert.Error(t, <-ended)
+	stuck := h.event("end")["stuck"].([]any)
+	require.Len(t, stuck, 1)
+	assert.Contains(t, stuck[0], `on Faults by process `+strconv.Itoa(os.Getpid())+", code 0x222024")
+}
+
+// spinning waits until a process has used some processor time since it was looked at first.
+func spinning(t *testing.T, pid int) {
+	ticks := func() int {
+		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		require.NoError(t, err)
+		_, rest, _ := strings.Cut(string(stat), ") ")
+		n, err := strconv.Atoi(strings.Fields(rest)[11]) // utime
+		require.NoError(t, err)
+		return n
+	}
+	const some = 10
+	for first := ticks(); ticks() < first+some; {
+		time.Sleep(time.Millisecond)
+	}
+}
+
+func TestASecondSignalEndsTheHostAtOnce(t *testing.T) {
+	s := newShell(t)
+	h := s.load(fixture(t, "faults"))
+	f, err := client.Open("Faults", client.RuntimeDir(s.dir))
+	require.NoError(t, err)
+	defer f.Close()
+	go func() {
+		_, _ = f.DeviceIoControl(context.Background(), fixtures.IOCTL_FAULTS_LOOP, nil, nil)
+	}()
+	spinning(t, h.cmd.Process.Pid)
+	require.NoError(t, h.cmd.Process.Signal(syscall.SIGTERM))
+	for len(s.run("devices").out) > 0 { // until it has begun to end
+		time.Sleep(time.Millisecond)
+	}
+	assert.Equal(t, exitInterrupted, h.end(syscall.SIGINT))
 }
 
 func TestACrashIsReportedAndFailsTheClientAtOnce(t *testing.T) {

@@ -26,8 +26,8 @@ func (f *hostFlags) add(flags *pflag.FlagSet) {
 	flags.IntVar(&f.processors, "processors", 0, "`number` of virtual processors (default: the machine's)")
 	flags.StringVar(&f.missing, "missing", "report",
 		"what an import that nothing answers does: `fail` the load, or report it when it is called")
-	flags.StringSliceVar(&f.log, "log", nil, "log what these `parts` do, to standard error: all, or of "+
-		strings.Join(driverhost.LogNames, ", ")+"; of a component of the kernel, the driver's calls")
+	flags.StringSliceVar(&f.log, "log", nil, "log what these `parts` do, to standard error: all, host, "+
+		"wire, kernel, or the calls of drivers to a component of the kernel: ke, io, mm, rtl...")
 	flags.BoolVar(&f.trace, "trace", false, "show every call that a driver makes, on standard error")
 }
 
@@ -58,18 +58,22 @@ func (f *hostFlags) options(w io.Writer) (driverhost.Options, error) {
 // says that a component of the kernel is among them.
 func newLog(parts []string, w io.Writer) (log hclog.Logger, calls bool, err error) {
 	on := make(map[string]bool)
+	var names []string
+	if len(parts) > 0 {
+		names = driverhost.LogNames()
+	}
 	for _, p := range parts {
 		p = strings.ToLower(strings.TrimSpace(p))
 		switch {
 		case p == "all":
-			for _, name := range driverhost.LogNames {
+			for _, name := range names {
 				on[name] = true
 			}
-		case slices.Contains(driverhost.LogNames, p):
+		case slices.Contains(names, p):
 			on[p] = true
 		default:
 			return nil, false, usage("--log %s: there is no such part; want all, or of %s", p,
-				strings.Join(driverhost.LogNames, ", "))
+				strings.Join(names, ", "))
 		}
 	}
 	for name := range on {

@@ -94,6 +94,7 @@ type host struct {
 	cmd    *exec.Cmd
 	events []map[string]any // up to "listening"
 	more   chan map[string]any
+	text   chan string // what is no event
 	errs   bytes.Buffer
 	waited chan struct{}
 }
@@ -116,7 +117,8 @@ func (s *shell) load(args ...string) *host {
 // start starts a command that says events.
 func (s *shell) start(args ...string) *host {
 	s.t.Helper()
-	h := &host{t: s.t, more: make(chan map[string]any, 1024), waited: make(chan struct{})}
+	h := &host{t: s.t, more: make(chan map[string]any, 1024),
+		text: make(chan string, 1024), waited: make(chan struct{})}
 	h.cmd = s.command(context.Background(), args...)
 	h.cmd.Stderr = &h.errs
 	out, err := h.cmd.StdoutPipe()
@@ -128,9 +130,12 @@ func (s *shell) start(args ...string) *host {
 			var e map[string]any
 			if json.Unmarshal(lines.Bytes(), &e) == nil {
 				h.more <- e
+			} else {
+				h.text <- lines.Text()
 			}
 		}
 		close(h.more)
+		close(h.text)
 		_ = h.cmd.Wait()
 		close(h.waited)
 	}()

@@ -72,6 +72,8 @@ func newRoot(a *app) *cobra.Command {
 	flags.StringVar(&a.runtimeDir, "runtime-dir", "",
 		"`directory` in which hosts and clients meet (default $DRVHOST_RUNTIME_DIR, else "+
 			"$XDG_RUNTIME_DIR/drvhost, else /run/drvhost)")
+	_ = root.RegisterFlagCompletionFunc("format", // the flag is there, so this does not fail
+		cobra.FixedCompletions([]string{formatText, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(a.loadCommand(), a.devicesCommand(), a.ioctlCommand(), a.readCommand(),
 		a.writeCommand(), a.checkCommand(), a.inspectCommand(), a.exportsCommand(),
 		a.doctorCommand(), a.demoCommand(), a.demoClientCommand(), a.docsCommand(),

@@ -99,8 +99,9 @@ func (c *trial) crashed() bool {
 	reason := ""
 	if c.Bugcheck != nil {
 		reason = c.Bugcheck.Name + ": " + c.Bugcheck.Reason
-		if c.Bugcheck.Module != "" {
-			reason += fmt.Sprintf(" (%s+%v)", c.Bugcheck.Module, c.Bugcheck.Offset)
+		at := fmt.Sprintf("%s+%v", c.Bugcheck.Module, c.Bugcheck.Offset)
+		if c.Bugcheck.Module != "" && !strings.Contains(reason, at) {
+			reason += " (" + at + ")"
 		}
 		if c.Bugcheck.HostStack != "" {
 			reason += "\n" + c.Bugcheck.HostStack
@@ -116,7 +117,7 @@ func (c *trial) run(file io.Reader, opts driverhost.Options) {
 		c.end(Invalid, err.Error())
 		return
 	}
-	c.Stage = StageParse
+	c.enter(StageParse)
 	img, err := pe.Parse(filepath.Base(c.File), data)
 	if err != nil {
 		c.end(Invalid, err.Error())
@@ -156,6 +157,7 @@ func (c *trial) run(file io.Reader, opts driverhost.Options) {
 		return
 	default:
 		c.Unload = UnloadOK
+		c.Leaks.Pool = driverhost.PoolUses(c.host.Kernel.DriverPool())
 	}
 	c.noteLeaks(left)
 	c.Stage = StageDone
@@ -242,10 +244,13 @@ func (c *trial) open(name string) string {
 	f, err := c.host.Open(target, driverhost.OpenOptions{})
 	if err != nil {
 		var status nt.Status
-		if errors.As(err, &status) {
-			return status.String()
+		switch {
+		case c.host.Crashed() != nil:
+			status = driverhost.StatusGone
+		case !errors.As(err, &status):
+			return err.Error()
 		}
-		return err.Error()
+		return status.String()
 	}
 	if err := f.Close(); err != nil {
 		return err.Error()

@@ -211,16 +211,25 @@ func (v *Verdict) inHost(ctx context.Context, file *os.File, opts Options) error
 		}
 		m = next
 	}
-	if !m.Final {
-		kill()
-		if deadline.Err() == nil {
-			_ = cmd.Process.Kill()
-		}
-	}
-	err = cmd.Wait()
 	name := v.File
 	*v = m.Verdict
 	v.File, v.Reason, v.SHA256 = name, m.Reason, <-hashed
+	if m.Final {
+		// All is said. That the process is still taken down, which takes Linux milliseconds, need not
+		// be waited for.
+		kill()
+		go func() {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}()
+	} else {
+		// It has died or is about to be killed; or it has broken its messages, and is of no more use.
+		if deadline.Err() == nil {
+			_ = cmd.Process.Kill()
+		}
+		err = cmd.Wait()
+		kill()
+	}
 	switch {
 	case m.Final && m.HostError == "":
 	case ctx.Err() != nil:

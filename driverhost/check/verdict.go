@@ -76,14 +76,15 @@ type Opened struct {
 	Status string `json:"status"`
 }
 
-// Leaks is what a driver did not delete on unload.
+// Leaks is what a driver did not delete or free on unload.
 type Leaks struct {
-	Devices []string `json:"devices,omitempty"`
-	Links   []string `json:"links,omitempty"`
+	Devices []string             `json:"devices,omitempty"`
+	Links   []string             `json:"links,omitempty"`
+	Pool    []driverhost.PoolUse `json:"pool,omitempty"`
 }
 
 // Any says whether there are leaks.
-func (l Leaks) Any() bool { return len(l.Devices)+len(l.Links) > 0 }
+func (l Leaks) Any() bool { return len(l.Devices)+len(l.Links)+len(l.Pool) > 0 }
 
 // Good says whether the driver is clean and leaks nothing.
 func (v *Verdict) Good() bool { return v.Verdict == Clean && !v.Leaks.Any() }
@@ -127,6 +128,9 @@ func (v *Verdict) WriteTo(w io.Writer) (int64, error) {
 		list("unload", []string{v.Unload})
 	}
 	list("leaks", append(append([]string{}, v.Leaks.Devices...), v.Leaks.Links...))
+	for _, use := range v.Leaks.Pool {
+		list("leaks", []string{use.String()})
+	}
 	n, err := io.WriteString(w, driverhost.Printable(b.String()))
 	return int64(n), err
 }

@@ -102,7 +102,7 @@ func Write(w io.Writer, findings []Finding) error {
 		if f.OK {
 			continue
 		}
-		what := "costs"
+		what := "what it costs"
 		if f.Required {
 			what = "nothing runs without it"
 		}

@@ -23,15 +23,18 @@ func (t *Thread) RevertAffinity(before uint64) {
 // SystemAffinity gives the mask that a driver has set, or 0 if none has.
 func (t *Thread) SystemAffinity() uint64 { return t.systemAffinity }
 
-// move makes t run on a processor that it is to run on. Below DISPATCH_LEVEL that is now; at
-// DISPATCH_LEVEL or above it is when t takes a processor next.
+// move makes t run on a processor that it is to run on: now, or when it goes below DISPATCH_LEVEL.
 func (t *Thread) move() {
 	t.affinity = t.systemAffinity
 	if t.affinity == 0 {
 		t.affinity = t.sys.ActiveProcessors()
 	}
-	if t.affinity&t.proc.bit() == 0 && t.IRQL() < nt.DISPATCH_LEVEL {
+	switch {
+	case t.affinity&t.proc.bit() != 0:
+	case t.IRQL() < nt.DISPATCH_LEVEL:
 		t.Reschedule()
+	default:
+		t.proc.setPending(1) // guest code that lowers the IRQL leaves for Go
 	}
 }
 

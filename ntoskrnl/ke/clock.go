@@ -38,9 +38,9 @@ func newClock() clock {
 func (c *clock) elapsed() time.Duration { return time.Since(c.start) }
 
 // until gives the time until a due time: relative if it is negative, else a system time. It is 0 for
-// one that has passed.
+// one that has passed, and never so long that a sum with the present time overflows.
 func (c *clock) until(due int64) time.Duration {
-	const most = int64(1<<63-1) / 100
+	const most = int64(1<<62) / 100 // 146 years
 	if due >= 0 {
 		if due -= systemTime(time.Now()); due < 0 {
 			due = 0

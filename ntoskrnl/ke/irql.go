@@ -29,7 +29,11 @@ func (t *Thread) LowerIRQL(level nt.IRQL) {
 		t.Bugcheck(nt.IRQL_NOT_LESS_OR_EQUAL, 0, uint64(level), 0, uint64(pcr.Irql))
 	}
 	pcr.Irql = level
-	if level < nt.DISPATCH_LEVEL && t.proc.pending() {
-		t.runDPCs()
+	if level >= nt.DISPATCH_LEVEL {
+		return
+	}
+	t.DeliverDPCs()
+	if t.affinity&t.proc.bit() == 0 {
+		t.Reschedule()
 	}
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-func wait(t testing.TB, th *Thread, object guest.Addr) nt.Status {
+func await(t testing.TB, th *Thread, object guest.Addr) nt.Status {
 	t.Helper()
 	status, err := th.WaitForSingleObject(object, Forever)
 	require.NoError(t, err)
@@ -22,7 +22,7 @@ func TestMutexCountsItsOwnersAcquisitions(t *testing.T) {
 	m := s.mutex()
 	s.do(func(th *Thread) {
 		for i := range int32(3) {
-			assert.Equal(t, nt.STATUS_SUCCESS, wait(t, th, m))
+			assert.Equal(t, nt.STATUS_SUCCESS, await(t, th, m))
 			assert.Equal(t, -i, state(t, m))
 		}
 		assert.True(t, th.APCsDisabled(), "a mutex disables APCs")
@@ -46,9 +46,9 @@ func TestMutexBelongsToItsOwner(t *testing.T) {
 	release := s.event(nt.NotificationEvent, false)
 	owned := make(chan struct{})
 	_, ended := s.start(func(th *Thread) {
-		wait(t, th, m)
+		await(t, th, m)
 		close(owned)
-		wait(t, th, release)
+		await(t, th, release)
 		_, err := th.ReleaseMutant(m)
 		assert.NoError(t, err)
 	})
@@ -59,7 +59,7 @@ func TestMutexBelongsToItsOwner(t *testing.T) {
 		assert.Equal(t, nt.STATUS_TIMEOUT, status)
 		_, err = th.ReleaseMutant(m)
 		assert.Equal(t, nt.STATUS_MUTANT_NOT_OWNED, err)
-		assert.Equal(t, nt.STATUS_SUCCESS, wait(t, th, m))
+		assert.Equal(t, nt.STATUS_SUCCESS, await(t, th, m))
 		assert.True(t, th.APCsDisabled())
 		before, err := th.ReleaseMutant(m)
 		assert.NoError(t, err)
@@ -79,7 +79,7 @@ func TestMutantsAreAbandonedInAnyOrder(t *testing.T) {
 	ended := make(chan error, 1)
 	_, err := s.StartSystemThread(s.SystemProcess, func(th *Thread) {
 		for _, a := range m {
-			wait(t, th, a)
+			await(t, th, a)
 		}
 		_, err := th.ReleaseMutant(m[1]) // from the middle of the list
 		assert.NoError(t, err)
@@ -89,8 +89,8 @@ func TestMutantsAreAbandonedInAnyOrder(t *testing.T) {
 	var exit *ThreadExit
 	require.ErrorAs(t, within(t, ended), &exit)
 	s.do(func(th *Thread) {
-		assert.Equal(t, nt.STATUS_ABANDONED_WAIT_0, wait(t, th, m[0]))
-		assert.Equal(t, nt.STATUS_SUCCESS, wait(t, th, m[1]))
+		assert.Equal(t, nt.STATUS_ABANDONED_WAIT_0, await(t, th, m[0]))
+		assert.Equal(t, nt.STATUS_SUCCESS, await(t, th, m[1]))
 		status, err := th.WaitForMultipleObjects([]guest.Addr{s.event(0, false), m[2]}, false, Poll)
 		assert.NoError(t, err)
 		assert.Equal(t, nt.STATUS_ABANDONED_WAIT_0+1, status)
@@ -100,7 +100,7 @@ func TestMutantsAreAbandonedInAnyOrder(t *testing.T) {
 			assert.Zero(t, before)
 			_, err = th.ReleaseMutant(a)
 			assert.Equal(t, nt.STATUS_ABANDONED, err)
-			assert.Equal(t, nt.STATUS_ABANDONED_WAIT_0, wait(t, th, a))
+			assert.Equal(t, nt.STATUS_ABANDONED_WAIT_0, await(t, th, a))
 			_, err = th.ReleaseMutant(a)
 			assert.NoError(t, err)
 		}
@@ -111,7 +111,7 @@ func TestMutantLimit(t *testing.T) {
 	s := newTestSystem(t, testOptions{})
 	m := s.mutant()
 	s.do(func(th *Thread) {
-		wait(t, th, m)
+		await(t, th, m)
 		require.NoError(t, storeState(m, -0x80000000))
 		_, err := th.WaitForSingleObject(m, Forever)
 		assert.Equal(t, nt.STATUS_MUTANT_LIMIT_EXCEEDED, err)
@@ -124,7 +124,7 @@ func TestThreadThatEndsWhereItMayNot(t *testing.T) {
 		f    func(s *testSystem, th *Thread)
 		code nt.BugCheck
 	}{
-		{"with a mutex", func(s *testSystem, th *Thread) { wait(t, th, s.mutex()) },
+		{"with a mutex", func(s *testSystem, th *Thread) { await(t, th, s.mutex()) },
 			threadTerminateHeldMutex},
 		{"in a critical region", func(s *testSystem, th *Thread) { th.EnterCriticalRegion() },
 			nt.KERNEL_APC_PENDING_DURING_EXIT},
@@ -136,7 +136,7 @@ func TestThreadThatEndsWhereItMayNot(t *testing.T) {
 			region, err := s.Space.AllocSystem(guest.PageSize, guest.ProtRW, "a mutant")
 			assert.NoError(s.t, err)
 			assert.NoError(s.t, InitializeMutant(region.Base(), false))
-			wait(s.t, th, region.Base())
+			await(s.t, th, region.Base())
 			assert.NoError(s.t, region.Free())
 		}, threadTerminateHeldMutex},
 	} {

@@ -20,6 +20,7 @@ const (
 	sizeofKEvent     = unsafe.Sizeof(nt.KEvent{})
 	sizeofKSemaphore = unsafe.Sizeof(nt.KSemaphore{})
 	sizeofKTimer     = unsafe.Sizeof(nt.KTimer{})
+	sizeofOwnerEntry = unsafe.Sizeof(nt.OwnerEntry{})
 	sizeofKMutant    = unsafe.Sizeof(nt.KMutant{})
 )
 
@@ -53,6 +54,9 @@ const (
 	fastMutexEvent      = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.Event))
 	fastMutexOldIRQL    = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.OldIrql))
 
+	resourceShared    = guest.Addr(unsafe.Offsetof(nt.EResource{}.SharedWaiters))
+	resourceExclusive = guest.Addr(unsafe.Offsetof(nt.EResource{}.ExclusiveWaiters))
+
 	listBlink = guest.Addr(unsafe.Offsetof(nt.ListEntry{}.Blink))
 
 	threadPriority = guest.Addr(unsafe.Offsetof(nt.KThread{}.ApcState) + 0x2B) // in its padding
@@ -77,3 +81,10 @@ func initList(head *nt.ListEntry) {
 }
 
 func errorsJoin(errs ...error) error { return errors.Join(errs...) }
+
+// Offsets into KAPC_STATE, in bytes.
+const (
+	apcListSize = guest.Addr(unsafe.Sizeof(nt.ListEntry{}))
+	apcProcess  = guest.Addr(unsafe.Offsetof(nt.KAPCState{}.Process))
+	apcFlags    = guest.Addr(unsafe.Offsetof(nt.KAPCState{}.InProgressFlags))
+)

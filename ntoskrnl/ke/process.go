@@ -18,8 +18,9 @@ type Process struct {
 	ID uintptr
 	// Name is the image's name.
 	Name string
-	// Window is what the memory manager keeps for the process.
-	Window any
+	// Window is what the memory manager keeps for the process, Handles the object manager.
+	Window  any
+	Handles any
 }
 
 // NewProcess makes a process object. Release gives it back.
@@ -35,6 +36,8 @@ func (s *System) NewProcess(id uintptr, name string) (*Process, error) {
 	e.Pcb.Header.Size = uint8(sizeofKProcess / 4 & 0xFF)
 	initList(&e.Pcb.Header.WaitListHead)
 	e.UniqueProcessId = nt.Handle(id)
+	e.CreateTime = s.SystemTime()
+	e.ExitStatus = nt.STATUS_PENDING
 	copy(e.ImageFileName[:len(e.ImageFileName)-1], name)
 	initList(&e.ThreadListHead)
 	initList(&e.ActiveProcessLinks)
@@ -65,4 +68,14 @@ func (p *Process) Release() {
 	delete(p.sys.processes, p)
 	p.sys.registry.Unlock()
 	p.sys.dropObject(p.Object)
+}
+
+// End marks the process as ended, with its exit status, and wakes those who wait for it. The object
+// stays until Release and for as long as somebody has a reference to it.
+func (p *Process) End(status nt.Status) {
+	e := guest.Ptr[nt.EProcess](p.Object).Ref()
+	e.ExitStatus, e.ExitTime = status, p.sys.SystemTime()
+	atomic.StoreUint32(&e.Flags, atomic.LoadUint32(&e.Flags)|nt.PS_PROCESS_FLAGS_PROCESS_EXITING)
+	// The object is the host's own memory: it cannot fault.
+	_ = p.sys.signalForever(p.Object)
 }

@@ -105,8 +105,14 @@ func (q *threadQueue) take(want func(*Thread) bool) *Thread {
 	return nil
 }
 
-// acquire gives t a processor that its affinity allows, and waits for one while there is none.
+// acquire gives t a processor that its affinity allows, and waits for one while there is none. It
+// ends the Do when the system has ended.
 func (t *Thread) acquire() {
+	t.acquireAny()
+	t.checkEnded()
+}
+
+func (t *Thread) acquireAny() {
 	s := t.sys
 	if s.waiting.Load() == 0 {
 		if p := s.claimIdle(t.affinity, t.last); p != nil {

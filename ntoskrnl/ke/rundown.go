@@ -63,19 +63,13 @@ func (t *Thread) WaitForRundown(ref guest.Addr) error {
 		}
 	}
 	b := t.sys.bucket(ref)
-	w := &t.wait
 	b.mu.Lock()
 	v, err := guest.Load64(ref)
 	if err != nil || v == rundownDone {
 		b.mu.Unlock()
 		return err
 	}
-	w.own[0] = waitBlock{wait: w, object: ref}
-	w.blocks = w.own[:1]
-	w.state.Store(waitPending)
-	b.enqueue(&w.own[0])
-	b.mu.Unlock()
-	t.block(w, Forever)
+	t.waitFor(b, ref, 0, Forever)
 	return nil
 }
 
@@ -84,12 +78,7 @@ func (s *System) wakeRundown(ref guest.Addr) {
 	b := s.bucket(ref)
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for b.hasWaiters(ref) {
-		blk := b.queues[ref].first
-		b.dequeue(blk)
-		if blk.wait.state.CompareAndSwap(waitPending, waitClaimed) {
-			blk.wait.finish(0, false)
-		}
+	for b.wakeOne(ref) != nil {
 	}
 }
 

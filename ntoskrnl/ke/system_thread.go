@@ -36,6 +36,9 @@ func (s *System) runSystemThread(t *Thread, f func(t *Thread), ended func(t *Thr
 			f(t)
 			t.checkExit()
 		})
+		if t.Ending != nil && !s.Ended() {
+			_ = t.Do(func() { t.Ending(t) }) // what ends this ends the system
+		}
 		t.end(err)
 		if ended != nil {
 			ended(t, err)

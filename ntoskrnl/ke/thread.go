@@ -39,9 +39,11 @@ type Thread struct {
 	system         bool // ends with its function, and is then signalled
 	worker         bool // runs work items
 
+	attached []*Process // the processes that it is attached to, the current one last
+
 	// Object is the address of the ETHREAD.
 	Object guest.Addr
-	// Process is the process that the thread belongs to.
+	// Process is the process that the thread belongs to. See CurrentProcess.
 	Process *Process
 	// ID is the thread's identifier, unique in the system.
 	ID uintptr
@@ -49,6 +51,9 @@ type Thread struct {
 	// Preempted after it was kicked out of guest code. They must not block.
 	Blocking  func()
 	Preempted func()
+	// Ending, if set, is called on a system thread when its function has ended, before the thread's
+	// object is signalled.
+	Ending func(t *Thread)
 	// Export is scratch space for whoever handles import calls.
 	Export any
 }
@@ -74,6 +79,9 @@ func (s *System) NewThread(p *Process) (*Thread, error) {
 		wake: make(chan struct{}, 1), affinity: 1<<s.Config.Processors - 1,
 	}
 	t.wait.init(t)
+	s.registry.Lock()
+	t.ID = s.newID()
+	s.registry.Unlock()
 	obj, err := newObject[nt.EThread](s, KindThread, sizeofEThread, t)
 	if err != nil {
 		s.CPU.FreeContext(ctx)
@@ -81,7 +89,6 @@ func (s *System) NewThread(p *Process) (*Thread, error) {
 	}
 	t.Object = obj.Addr()
 	s.registry.Lock()
-	t.ID = s.newID()
 	stopping := s.stopping
 	if !stopping {
 		s.threads[t] = struct{}{}

@@ -20,6 +20,7 @@ type timer struct {
 	period time.Duration // 0 for once
 	proc   *Processor    // where its DPC runs if no processor is idle
 	index  int           // in timerQueue.heap
+	set    uint64        // counts the settings of what is in this place
 }
 
 // timerQueue is the timers that are set, as a heap by due time.
@@ -28,6 +29,7 @@ type timerQueue struct {
 	mu      sync.Mutex
 	heap    []*timer
 	set     map[guest.Addr]*timer
+	spare   *timer // its place is free
 	wake    chan struct{}
 	running bool
 }
@@ -81,9 +83,9 @@ func (t *Thread) SetTimer(object guest.Addr, due int64, period uint32, dpc guest
 			return false, err
 		}
 	}
-	e := &timer{object: object, period: time.Duration(period) * time.Millisecond, proc: t.proc}
-	e.due = s.clock.elapsed() + s.clock.until(due)
-	now := due == 0 || s.clock.until(due) == 0
+	wait := s.clock.until(due)
+	e := timer{object: object, period: time.Duration(period) * time.Millisecond, proc: t.proc,
+		due: s.clock.elapsed() + wait}
 	b := s.bucket(object)
 	b.mu.Lock()
 	if _, err := loadTimer(object); err != nil {
@@ -91,14 +93,14 @@ func (t *Thread) SetTimer(object guest.Addr, due int64, period uint32, dpc guest
 		return false, err
 	}
 	was = s.timers.remove(object)
-	if err := s.storeTimer(object, e, period, dpc); err != nil {
+	if err := s.storeTimer(object, &e, period, dpc); err != nil {
 		b.mu.Unlock()
 		return was, err
 	}
-	s.timers.insert(e)
+	place, set := s.timers.insert(e)
 	b.mu.Unlock()
-	if now {
-		if err := s.expire(e); err != nil {
+	if wait == 0 {
+		if err := s.expire(place, set); err != nil {
 			return was, err
 		}
 		t.DeliverDPCs()
@@ -138,11 +140,17 @@ func (s *System) CancelTimer(object guest.Addr) (was bool, err error) {
 	return was, err
 }
 
-// expire signals a timer whose time has come, unless it was cancelled or set anew.
-func (s *System) expire(e *timer) error {
-	b := s.bucket(e.object)
+// expire signals a timer whose time has come, unless it was cancelled or set anew: place is its place in
+// the queue, and set says which setting is meant.
+func (s *System) expire(place *timer, set uint64) error {
+	object, ok := s.timers.objectAt(place, set)
+	if !ok {
+		return nil
+	}
+	b := s.bucket(object)
 	b.mu.Lock()
-	if !s.timers.due(e) {
+	e, ok := s.timers.due(place, set)
+	if !ok {
 		b.mu.Unlock()
 		return nil
 	}
@@ -194,9 +202,9 @@ func (q *timerQueue) run() {
 	sleep := time.NewTimer(time.Hour)
 	defer sleep.Stop()
 	for !s.Ended() {
-		e, wait := q.next()
+		e, set, wait := q.next()
 		if e != nil {
-			if err := s.expire(e); err != nil {
+			if err := s.expire(e, set); err != nil {
 				s.crashFor(err)
 				return
 			}
@@ -221,29 +229,39 @@ func (s *System) crashFor(err error) {
 	s.Crash(b)
 }
 
-// next gives a timer whose time has come, or how long to wait for the first.
-func (q *timerQueue) next() (*timer, time.Duration) {
+// next gives a timer whose time has come, and its setting, or how long to wait for the first.
+func (q *timerQueue) next() (*timer, uint64, time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.heap) == 0 {
-		return nil, time.Hour
+		return nil, 0, time.Hour
 	}
-	if wait := q.heap[0].due - q.sys.clock.elapsed(); wait > 0 {
-		return nil, wait
+	e := q.heap[0]
+	if wait := e.due - q.sys.clock.elapsed(); wait > 0 {
+		return nil, 0, wait
 	}
-	return q.heap[0], 0
+	return e, e.set, 0
 }
 
-// due reports whether e is still set, and takes it out, or to its next period.
-func (q *timerQueue) due(e *timer) bool {
+// objectAt gives the timer at a place in the queue, if it is still the same setting.
+func (q *timerQueue) objectAt(e *timer, set uint64) (guest.Addr, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.set[e.object] != e {
-		return false
+	return e.object, e.set == set
+}
+
+// due takes a timer out of the queue, or to its next period, if it is still the same setting, and
+// gives a copy.
+func (q *timerQueue) due(e *timer, set uint64) (timer, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if e.set != set {
+		return timer{}, false
 	}
+	was := *e
 	if e.period == 0 {
 		q.drop(e)
-		return true
+		return was, true
 	}
 	// Periods that went by while nobody looked are not made up for.
 	now := q.sys.clock.elapsed()
@@ -251,14 +269,20 @@ func (q *timerQueue) due(e *timer) bool {
 		e.due = now + e.period
 	}
 	q.fix(e.index)
-	return true
+	return was, true
 }
 
-// insert puts e into the queue.
-func (q *timerQueue) insert(e *timer) {
+// insert puts a timer into the queue, and gives its place and which setting it is.
+func (q *timerQueue) insert(v timer) (*timer, uint64) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	e.index = len(q.heap)
+	e := q.spare
+	if e == nil {
+		e = new(timer)
+	}
+	q.spare = nil
+	v.set, v.index = e.set+1, len(q.heap)
+	*e = v
 	q.heap = append(q.heap, e)
 	q.set[e.object] = e
 	q.fix(e.index)
@@ -268,6 +292,7 @@ func (q *timerQueue) insert(e *timer) {
 	if e.index == 0 {
 		q.poke()
 	}
+	return e, e.set
 }
 
 // remove takes the timer at object out of the queue, and reports whether it was there.
@@ -290,8 +315,10 @@ func (q *timerQueue) poke() {
 
 func (q *timerQueue) stop() { q.poke() }
 
-// drop takes e out of the heap and the set. The caller holds q.mu.
+// drop takes e out of the heap and the set; its place may be used again. The caller holds q.mu.
 func (q *timerQueue) drop(e *timer) {
+	e.set++
+	q.spare = e
 	delete(q.set, e.object)
 	last := len(q.heap) - 1
 	i := e.index

@@ -44,6 +44,7 @@ type waitQueue struct{ first, last *waitBlock }
 type waitBlock struct {
 	next, before *waitBlock
 	queue        *waitQueue // nil when it is in none
+	bucket       *bucket    // of the queue that it was put into last
 	wait         *wait
 	object       guest.Addr
 	index        int32
@@ -107,7 +108,7 @@ func (b *bucket) enqueue(blk *waitBlock) {
 		b.spare = nil
 		b.queues[blk.object] = q
 	}
-	blk.queue, blk.next, blk.before = q, nil, q.last
+	blk.queue, blk.bucket, blk.next, blk.before = q, b, nil, q.last
 	if q.last == nil {
 		q.first = blk
 	} else {
@@ -305,13 +306,35 @@ func (t *Thread) WaitForSingleObject(object guest.Addr, timeout Timeout) (nt.Sta
 		b.mu.Unlock()
 		return nt.STATUS_TIMEOUT, err
 	}
+	return t.waitFor(b, object, 0, timeout), nil
+}
+
+// waitFor puts t into the queue of object, which is in bucket b, and lets it wait there. The caller
+// holds b.mu, and no longer afterwards.
+func (t *Thread) waitFor(b *bucket, object guest.Addr, index int32, timeout Timeout) nt.Status {
 	w := &t.wait
-	w.own[0] = waitBlock{wait: w, object: object}
+	w.own[0] = waitBlock{wait: w, object: object, index: index}
 	w.blocks = w.own[:1]
 	w.state.Store(waitPending)
 	b.enqueue(&w.own[0])
 	b.mu.Unlock()
-	return t.block(w, timeout), nil
+	return t.block(w, timeout)
+}
+
+// wakeOne ends the wait of the first thread that waitFor has put into the queue of object, and gives
+// it, or nil if there is none. The caller holds b.mu.
+func (b *bucket) wakeOne(object guest.Addr) *Thread {
+	for b.hasWaiters(object) {
+		blk := b.queues[object].first
+		w := blk.wait
+		b.dequeue(blk)
+		if w.state.CompareAndSwap(waitPending, waitClaimed) {
+			t := w.thread
+			w.finish(0, false)
+			return t
+		}
+	}
+	return nil
 }
 
 // WaitForMultipleObjects waits until one of the objects is signalled, or, if all is true, until all
@@ -440,7 +463,7 @@ func (t *Thread) block(w *wait, timeout Timeout) nt.Status {
 		// A block that a waker found first is out of its queue already; only a wait for one object
 		// needs no second look.
 		if blk := &w.blocks[i]; len(w.blocks) > 1 || w.status == nt.STATUS_TIMEOUT {
-			b := s.bucket(blk.object)
+			b := blk.bucket
 			b.mu.Lock()
 			b.dequeue(blk)
 			b.mu.Unlock()

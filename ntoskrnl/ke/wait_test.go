@@ -75,17 +75,23 @@ func TestOperationsOnWhatIsNoSuchObject(t *testing.T) {
 	require.NoError(t, guest.Store64(garbage, 0x1234567890ABCDEF))
 	s.do(func(th *Thread) {
 		for name, f := range map[string]func(a guest.Addr) error{
-			"wait":         func(a guest.Addr) error { _, err := th.WaitForSingleObject(a, Forever); return err },
-			"wait for any": func(a guest.Addr) error { _, err := th.WaitForMultipleObjects([]guest.Addr{event, a}, false, Forever); return err },
-			"wait for all": func(a guest.Addr) error { _, err := th.WaitForMultipleObjects([]guest.Addr{a, event}, true, Forever); return err },
-			"set":          func(a guest.Addr) error { _, err := s.SetEvent(a); return err },
-			"reset":        func(a guest.Addr) error { _, err := s.ResetEvent(a); return err },
-			"release":      func(a guest.Addr) error { _, err := s.ReleaseSemaphore(a, 1); return err },
-			"mutant":       func(a guest.Addr) error { _, err := th.ReleaseMutant(a); return err },
-			"timer":        func(a guest.Addr) error { _, err := th.SetTimer(a, -1, 0, 0); return err },
-			"cancel":       func(a guest.Addr) error { _, err := s.CancelTimer(a); return err },
-			"queue DPC":    func(a guest.Addr) error { _, err := th.QueueDPC(a, 0, 0); return err },
-			"remove DPC":   func(a guest.Addr) error { _, err := s.RemoveDPC(a); return err },
+			"wait": func(a guest.Addr) error { _, err := th.WaitForSingleObject(a, Forever); return err },
+			"wait for any": func(a guest.Addr) error {
+				_, err := th.WaitForMultipleObjects([]guest.Addr{event, a}, false, Forever)
+				return err
+			},
+			"wait for all": func(a guest.Addr) error {
+				_, err := th.WaitForMultipleObjects([]guest.Addr{a, event}, true, Forever)
+				return err
+			},
+			"set":        func(a guest.Addr) error { _, err := s.SetEvent(a); return err },
+			"reset":      func(a guest.Addr) error { _, err := s.ResetEvent(a); return err },
+			"release":    func(a guest.Addr) error { _, err := s.ReleaseSemaphore(a, 1); return err },
+			"mutant":     func(a guest.Addr) error { _, err := th.ReleaseMutant(a); return err },
+			"timer":      func(a guest.Addr) error { _, err := th.SetTimer(a, -1, 0, 0); return err },
+			"cancel":     func(a guest.Addr) error { _, err := s.CancelTimer(a); return err },
+			"queue DPC":  func(a guest.Addr) error { _, err := th.QueueDPC(a, 0, 0); return err },
+			"remove DPC": func(a guest.Addr) error { _, err := s.RemoveDPC(a); return err },
 		} {
 			var fault *guest.FaultError
 			assert.ErrorAs(t, f(unmapped), &fault, name)

@@ -73,8 +73,8 @@ type workers struct {
 }
 
 type worker struct {
-	thread *Thread
-	next   chan workItem // closed to end it
+	next     chan workItem // closed to end it
+	patience *time.Timer   // until it goes
 }
 
 func (w *workers) init(s *System) { w.sys = s }
@@ -213,10 +213,13 @@ func (w *workers) run() {
 	defer t.Release()
 	t.ETHREAD().Tcb.MiscFlags |= nt.KThreadMiscSystemThread
 	t.worker = true
-	me := &worker{thread: t, next: make(chan workItem, 1)}
+	me := &worker{next: make(chan workItem, 1), patience: time.NewTimer(workerPatience)}
+	defer me.patience.Stop()
+	var item workItem
+	work := func() { t.runWorkItem(item) }
 	for {
-		item, ok, stop := w.take(me)
-		if stop {
+		var ok, stop bool
+		if item, ok, stop = w.take(me); stop {
 			return
 		}
 		if !ok {
@@ -224,7 +227,7 @@ func (w *workers) run() {
 				return
 			}
 		}
-		if err := t.Do(func() { t.runWorkItem(item) }); err != nil {
+		if err := t.Do(work); err != nil {
 			return
 		}
 	}
@@ -232,12 +235,11 @@ func (w *workers) run() {
 
 // await waits for an item, and gives up after a while.
 func (w *workers) await(me *worker) (workItem, bool) {
-	patience := time.NewTimer(workerPatience)
-	defer patience.Stop()
+	me.patience.Reset(workerPatience)
 	select {
 	case item, ok := <-me.next:
 		return item, ok
-	case <-patience.C:
+	case <-me.patience.C:
 		if w.leave(me) {
 			return workItem{}, false
 		}

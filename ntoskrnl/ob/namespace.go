@@ -17,12 +17,14 @@ type directory struct {
 	name    string
 	parent  *directory
 	entries map[string]entry // by folded name
+	object  *Object          // once somebody has opened it
 }
 
 type link struct {
 	name   string
 	target string
-	system bool // the manager's own, which nobody deletes
+	system bool    // the manager's own, which nobody deletes
+	object *Object // once somebody has opened it
 }
 
 func newDirectory(name string, parent *directory) *directory {
@@ -152,16 +154,12 @@ func (m *Manager) Name(o *Object, path string) nt.Status {
 		return status
 	}
 	d.entries[fold(name)] = o
-	o.parent, o.name = d, name
+	o.parent, o.name, o.permanent = d, name, true
 	return nt.STATUS_SUCCESS
 }
 
 // Unname takes the object's name away; the object stays as long as it has references.
-func (m *Manager) Unname(o *Object) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.unname(o)
-}
+func (m *Manager) Unname(o *Object) { m.removeName(o, func() bool { return true }) }
 
 func (m *Manager) unname(o *Object) {
 	if o.parent != nil {
@@ -184,27 +182,39 @@ func (m *Manager) CreateLink(path, target string) nt.Status {
 
 // DeleteLink removes a symbolic link. STATUS_OBJECT_TYPE_MISMATCH if the name is something else's.
 func (m *Manager) DeleteLink(path string) nt.Status {
+	l, status := m.deleteLink(path)
+	if l != nil && l.object != nil {
+		// The name's reference; that others have given it back is said to them.
+		_, _ = m.dereference(l.object)
+	}
+	return status
+}
+
+func (m *Manager) deleteLink(path string) (*link, nt.Status) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for range maxLinks {
 		d, name, e, rest, status := m.walk(path)
 		if status != nt.STATUS_SUCCESS {
-			return status
+			return nil, status
 		}
 		l, ok := e.(*link)
 		switch {
 		case !ok:
-			return nt.STATUS_OBJECT_TYPE_MISMATCH
+			return nil, nt.STATUS_OBJECT_TYPE_MISMATCH
 		case rest == "" && l.system:
-			return nt.STATUS_ACCESS_DENIED
+			return nil, nt.STATUS_ACCESS_DENIED
 		case rest != "":
 			path = l.target + rest
 		default:
 			delete(d.entries, fold(name))
-			return nt.STATUS_SUCCESS
+			if l.object != nil {
+				l.object.parent, l.object.counted = nil, false
+			}
+			return l, nt.STATUS_SUCCESS
 		}
 	}
-	return nt.STATUS_OBJECT_NAME_INVALID
+	return nil, nt.STATUS_OBJECT_NAME_INVALID
 }
 
 // LinkInfo is a symbolic link and what it stands for.

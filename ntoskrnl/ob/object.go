@@ -23,6 +23,18 @@ type Type struct {
 	Last func(o *Object) (keep bool)
 	// Delete, if set, is called before the object's memory is given back.
 	Delete func(o *Object)
+
+	// Mapping is what the generic rights mean for objects of the type, Valid which rights they have.
+	Mapping nt.GenericMapping
+	Valid   uint32
+	// Closed, if set, is told that a handle to the object was closed, and how many there still are. It
+	// runs before the handle's reference is given back.
+	Closed func(o *Object, left int64)
+	// FullName, if set, gives the name of an object that Manager.Path does not know.
+	FullName func(o *Object) string
+
+	index uint8
+	addr  guest.Addr // of its OBJECT_TYPE
 }
 
 // Object is a kernel object.
@@ -38,12 +50,17 @@ type Object struct {
 	owned  atomic.Bool
 	name   string // the last component; empty for an object without a name
 	parent *directory
+
+	permanent bool // keeps its name when the last handle is closed
+	counted   bool // its name holds a reference
 }
 
 // Header offsets and size: OBJECT_HEADER on x64.
 const (
 	headerSize   = 0x30
 	pointerCount = 0x00
+	handleCount  = 0x08
+	typeIndex    = 0x18
 	objectNumber = 0x20 // where Windows points at what created the object
 )
 
@@ -57,6 +74,14 @@ type Manager struct {
 	spare  []uint32     // numbers that are free
 	memory memory
 	root   *directory
+	types  []*Type
+
+	typeType, directoryType, linkType *Type
+	kernel                            *HandleTable
+
+	// LinkGone, if set, is told that a symbolic link has lost its name because the last handle to it
+	// was closed.
+	LinkGone func(path string)
 }
 
 // New makes a manager with an empty namespace. alloc gives zeroed nonpaged memory, aligned to 16
@@ -64,6 +89,8 @@ type Manager struct {
 func New(alloc func(size uintptr) (guest.Addr, error), free func(addr guest.Addr)) *Manager {
 	m := &Manager{memory: memory{alloc: alloc, free: free}}
 	m.table.Store(new([]atomic.Pointer[Object]))
+	m.kernel = m.NewHandleTable()
+	m.directoryType, m.linkType = newDirectoryType(), newLinkType()
 	m.root = newDirectory("", nil)
 	for _, name := range []string{"Device", "Driver", "FileSystem", "GLOBAL??", "Callback",
 		"BaseNamedObjects", "KernelObjects", "ObjectTypes"} {
@@ -93,6 +120,11 @@ var errTooLarge = errors.New("ob: the object is too large")
 func (m *Manager) Create(t *Type, size uintptr, body any) (*Object, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	return m.create(t, size, body)
+}
+
+// create is Create; m.mu is held.
+func (m *Manager) create(t *Type, size uintptr, body any) (*Object, error) {
 	o := &Object{Type: t, Body: body, size: headerSize + size}
 	base, err := m.memory.get(o.size)
 	if err != nil {
@@ -105,6 +137,7 @@ func (m *Manager) Create(t *Type, size uintptr, body any) (*Object, error) {
 	}
 	o.number = m.spare[len(m.spare)-1]
 	if err := errors.Join(guest.Store64(base+pointerCount, 1),
+		guest.Store8(base+typeIndex, o.encodedType()),
 		guest.Store32(base+objectNumber, o.number)); err != nil {
 		return nil, err
 	}
@@ -186,7 +219,8 @@ func (e *RefError) Error() string {
 
 // BugCheck gives the code and the parameters.
 func (e *RefError) BugCheck() (nt.BugCheck, [4]uint64) {
-	return nt.REFERENCE_BY_POINTER, [4]uint64{0, uint64(e.Object), uint64(e.Count), 0}
+	const dereferenced = 2
+	return nt.REFERENCE_BY_POINTER, [4]uint64{0, uint64(e.Object), dereferenced, uint64(e.Count)}
 }
 
 // Dereference takes a reference away; the last one deletes the object. The count that is left is
@@ -209,7 +243,7 @@ func (m *Manager) dereference(o *Object) (left int64, err error) {
 		if err != nil {
 			return 0, err
 		}
-		if left = int64(n) - 1; left < least {
+		if left = int64(n) - 1; left < least || left == 0 && o.Handles() > 0 {
 			return left, &RefError{Object: o.Addr, Count: left, Type: o.Type.Name}
 		}
 		done, err := guest.CompareAndSwap64(o.count(), n, uint64(left))
@@ -282,10 +316,13 @@ func (m *Manager) Outstanding() []*Object {
 	return all
 }
 
-// Path gives the object's full name, or "" when it has none.
+// Path gives the object's full name, or "" when it has none. That of the root is a backslash.
 func (m *Manager) Path(o *Object) string {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
+	if o.Body == any(m.root) {
+		return `\`
+	}
 	if o.parent == nil {
 		return ""
 	}

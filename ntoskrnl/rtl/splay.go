@@ -198,15 +198,13 @@ func (t *GenericTable) Empty() (bool, error) {
 	return root == 0, err
 }
 
-// Lookup is RtlLookupElementGenericTable and …Full: the user data equal to buffer, or null. What it
-// meets last becomes the root.
+// Lookup is RtlLookupElementGenericTable and …Full: the user data equal to buffer, or null; and the
+// node found, which becomes the root, or the one below which it belongs.
 func (t *GenericTable) Lookup(buffer nt.Addr) (data, node nt.Addr, result uint32, err error) {
 	l := newLinks()
 	node, result = l.search(t.Addr, l.get(t.Addr), buffer, GenericNodeSize, &t.Routines)
-	if l.err == nil && node != 0 {
-		l.set(t.Addr, l.splay(node))
-	}
 	if l.err == nil && result == TableFoundNode {
+		l.set(t.Addr, l.splay(node))
 		data = node + GenericNodeSize
 	}
 	return data, node, result, l.err

@@ -232,4 +232,3 @@ func TestAnExclusiveDeviceIsOpenOnce(t *testing.T) {
 		})
 	}
 }
-

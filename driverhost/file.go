@@ -55,6 +55,14 @@ type Result struct {
 	Written     int // bytes of the output buffer that were filled
 }
 
+// count gives IoStatus.Information as a number of bytes of a buffer of n; 0 for an error.
+func (r Result) count(n int) int {
+	if r.Status.IsError() {
+		return 0
+	}
+	return int(min(r.Information, uint64(n)))
+}
+
 // Open opens a device by its Win32 name: `\\.\Echo`, `\\.\Echo\sub\path`, or without the prefix. A
 // status that the driver or the I/O manager refuses with is in the error's chain.
 func (h *Host) Open(name string, opts OpenOptions) (*File, error) {
@@ -157,7 +165,7 @@ func (f *File) DeviceIoControl(ctx context.Context, code uint32, in, out []byte)
 	if err != nil {
 		return 0, err
 	}
-	return int(min(r.Information, uint64(len(out)))), f.errOf(ctx, "ioctl", r)
+	return r.count(len(out)), f.errOf(ctx, "ioctl", r)
 }
 
 // DeviceIoControlEx is DeviceIoControl with the whole result; the error is of the file's being closed
@@ -201,7 +209,7 @@ func (f *File) ReadAtContext(ctx context.Context, p []byte, off int64) (int, err
 	if r.Status == nt.STATUS_END_OF_FILE {
 		return 0, io.EOF
 	}
-	return int(min(r.Information, uint64(len(p)))), f.errOf(ctx, "read", r)
+	return r.count(len(p)), f.errOf(ctx, "read", r)
 }
 
 // Write writes at the file's position.
@@ -225,7 +233,7 @@ func (f *File) WriteAtContext(ctx context.Context, p []byte, off int64) (int, er
 	c.Major, c.Offset = nt.IRP_MJ_WRITE, off
 	c.In, c.OutData, c.OutLen, c.out = p, nil, 0, nil
 	r := f.run(ctx, c)
-	n := int(min(r.Information, uint64(len(p))))
+	n := r.count(len(p))
 	err := f.errOf(ctx, "write", r)
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite

@@ -90,6 +90,7 @@ type result struct {
 // device is an open device of either kind: of the same process, or by the socket.
 type device interface {
 	ioctl(ctx context.Context, code uint32, in, out []byte) (result, error)
+	DeviceIoControl(ctx context.Context, code uint32, in, out []byte) (int, error)
 	ReadAt(p []byte, off int64) (int, error)
 	WriteAt(p []byte, off int64) (int, error)
 	Read(p []byte) (int, error)

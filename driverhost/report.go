@@ -15,7 +15,8 @@ import (
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
 )
 
-// What a host has to tell of a loaded driver and of a crash: for people as text, for programs as JSON.
+// What a host has to tell of a loaded driver and of a crash: for people as text, for programs as
+// JSON.
 
 // Hex is a number that JSON has as a string, "0x1a".
 type Hex uint64
@@ -66,7 +67,8 @@ func (h *Host) Describe(d *Driver) DriverReport {
 	return r
 }
 
-// Names gives a driver's devices, oldest first, and the Win32 names that lead to them, as `\\.\Echo`.
+// Names gives a driver's devices, oldest first, and the Win32 names that lead to them, as
+// `\\.\Echo`.
 func (h *Host) Names(d *Driver) (devices, links []string) {
 	devices, links = []string{}, []string{}
 	for _, dev := range slices.Backward(h.Kernel.Dev.Devices(d.Driver)) {
@@ -252,8 +254,13 @@ func (h *Host) codeOnStack(sp guest.Addr) (found []string, inner guest.Addr) {
 	found = []string{}
 	for i := guest.Addr(0); i < words && len(found) < most; i++ {
 		a, err := guest.LoadAddr(sp + 8*i)
-		if err != nil {
+		if err != nil && i > 0 {
 			break
+		}
+		if err != nil {
+			// After a stack overflow the stack begins above the page that stopped it.
+			sp = sp&^(guest.PageSize-1) + guest.PageSize - 8
+			continue
 		}
 		m, ok := h.Kernel.Linker.At(a)
 		if !ok || m.Image().EntryRVA == 0 {

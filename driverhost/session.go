@@ -31,38 +31,44 @@ type process struct {
 	ke     *ke.Process
 	window *mm.Window
 	refs   int
+
+	// announced is closed when drivers have been told of the process, and refused is the status that
+	// one of them refuses it with, or STATUS_SUCCESS.
+	announced chan struct{}
+	refused   nt.Status
 }
 
 // windowSize is the size in bytes of a client's window; it is sparse, so it costs addresses only.
 const windowSize = 80 << 20
 
 // process gives the process of a client, and holds it. name gives the name of its program.
-func (h *Host) process(c client, name func() string) (*process, error) {
+// With first it is new, and drivers are to be told of it.
+func (h *Host) process(c client, name func() string) (p *process, first bool, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if p := h.procs[c]; p != nil {
 		p.refs++
-		return p, nil
+		return p, false, nil
 	}
 	if h.closed {
-		return nil, ErrClosed
+		return nil, false, ErrClosed
 	}
 	w, err := h.Kernel.Mm.NewWindow(windowSize, fmt.Sprintf("window of process %d", c.pid))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	k, err := h.Kernel.Ke.NewProcess(uintptr(c.pid), name())
 	if err != nil {
-		return nil, errors.Join(err, w.Release())
+		return nil, false, errors.Join(err, w.Release())
 	}
 	k.Window = w
-	p := &process{client: c, ke: k, window: w, refs: 1}
+	p = &process{client: c, ke: k, window: w, refs: 1, announced: make(chan struct{})}
 	h.procs[c] = p
 	if c == self {
 		p.refs++
 		h.self = p // it is kept, since another open is likely
 	}
-	return p, nil
+	return p, true, nil
 }
 
 // self is the client that opens files in this process.
@@ -71,12 +77,16 @@ var self = client{os.Getpid(), uint32(os.Getuid())}
 // releaseProcess lets a process go with its last session.
 func (h *Host) releaseProcess(p *process) {
 	h.mu.Lock()
-	defer h.mu.Unlock()
 	p.refs--
-	if p.refs > 0 {
+	last := p.refs == 0
+	if last {
+		delete(h.procs, p.client)
+	}
+	h.mu.Unlock()
+	if !last {
 		return
 	}
-	delete(h.procs, p.client)
+	h.Kernel.EndProcess(p.ke)
 	p.ke.Release()
 	if err := p.window.Release(); err != nil {
 		h.log.Error("window", "error", err.Error())
@@ -94,8 +104,10 @@ type session struct {
 	client client
 	proc   *process
 	t      *ke.Thread
-	open   atomic.Pointer[irp.Open] // from CREATE on
-	gate   gate                     // requests of clients in this process
+	// announced says that drivers were told of the thread.
+	announced bool
+	open      atomic.Pointer[irp.Open] // from CREATE on
+	gate      gate                     // requests of clients in this process
 	// lingers says that the file is closed, but that drivers may have references to it.
 	lingers atomic.Bool
 	final   sync.Once
@@ -132,11 +144,16 @@ func (h *Host) openSession(o opening) (s *session, status nt.Status, information
 	o.info.Name = rest
 	s = &session{h: h, name: o.name, client: o.client}
 	s.gate.init()
-	if s.proc, err = h.process(o.client, o.program); err != nil {
+	var first bool
+	if s.proc, first, err = h.process(o.client, o.program); err != nil {
 		h.gate.leave()
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES, 0, err
 	}
-	if s.t, err = h.Kernel.Ke.NewThread(s.proc.ke); err != nil {
+	s.t, err = h.Kernel.Ke.NewThread(s.proc.ke)
+	if first {
+		s.announceProcess()
+	}
+	if err != nil {
 		h.releaseProcess(s.proc)
 		h.gate.leave()
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES, 0, err
@@ -161,8 +178,15 @@ func (h *Host) openSession(o opening) (s *session, status nt.Status, information
 			}
 		}()
 	}
+	<-s.proc.announced
+	if s.proc.refused != nt.STATUS_SUCCESS {
+		s.end()
+		return nil, s.proc.refused, 0, nil
+	}
 	var file *irp.Open
 	err = s.t.Do(func() {
+		s.announced = true
+		h.Kernel.ThreadStarted(s.t)
 		o.info.Begun = func(o *irp.Open) { s.open.Store(o) }
 		file, status, information = h.Kernel.IO.Create(s.t, dev, s.proc.window, o.info)
 	})
@@ -175,6 +199,15 @@ func (h *Host) openSession(o opening) (s *session, status nt.Status, information
 		return nil, status, information, nil
 	}
 	return s, status, information, nil
+}
+
+// announceProcess tells drivers of the process, on its first thread, if it got one.
+func (s *session) announceProcess() {
+	defer close(s.proc.announced)
+	if s.t != nil {
+		// An error is the end of the kernel, which the caller meets too.
+		_ = s.t.Do(func() { s.proc.refused = s.h.Kernel.ProcessStarted(s.t) })
+	}
 }
 
 // lookup finds the device that a Win32 name, without \\.\, leads to.
@@ -269,6 +302,9 @@ func (s *session) closeFile() {
 // end gives back what the session has besides the file.
 func (s *session) end() {
 	h := s.h
+	if s.announced {
+		_ = s.t.Do(func() { h.Kernel.ThreadEnding(s.t) }) // an error is the end of the kernel
+	}
 	s.t.Release()
 	h.releaseProcess(s.proc)
 	h.mu.Lock()

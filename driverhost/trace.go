@@ -13,8 +13,8 @@ import (
 
 // Traces as log lines: every import call goes to the logger that is named for its component.
 
-// The loggers of a host that are not components of the kernel: the host itself, its socket, and what
-// the kernel remarks.
+// The loggers of a host that are not components of the kernel: the host itself, its socket, and
+// what the kernel remarks.
 const (
 	logHost   = "host"
 	logWire   = "wire"

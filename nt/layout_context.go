@@ -143,6 +143,34 @@ const (
 	ExceptionCollidedUnwind    ExceptionDisposition = 3
 )
 
+// ExceptionPointers is EXCEPTION_POINTERS: what an exception filter gets.
+type ExceptionPointers struct {
+	ExceptionRecord Addr
+	ContextRecord   Addr
+}
+
+// DispatcherContext is DISPATCHER_CONTEXT of x64: what a language handler is told of its frame.
+type DispatcherContext struct {
+	ControlPc        uint64
+	ImageBase        uint64
+	FunctionEntry    Addr // RuntimeFunction
+	EstablisherFrame uint64
+	TargetIp         uint64
+	ContextRecord    Addr
+	LanguageHandler  Addr
+	HandlerData      Addr
+	HistoryTable     Addr
+	ScopeIndex       uint32
+	Fill0            uint32
+}
+
+// KNonvolatileContextPointers is KNONVOLATILE_CONTEXT_POINTERS of x64: where RtlVirtualUnwind found
+// the registers that it restored.
+type KNonvolatileContextPointers struct {
+	FloatingContext [16]Addr
+	IntegerContext  [16]Addr
+}
+
 // RuntimeFunction is RUNTIME_FUNCTION of x64: one entry of .pdata. The fields are RVAs.
 type RuntimeFunction struct {
 	BeginAddress uint32

@@ -91,7 +91,9 @@ func status3[A, B, C word](f func(A, B, C) error) Func {
 }
 
 func status4[A, B, C, D word](f func(A, B, C, D) error) Func {
-	return func(c *Call) uint64 { return uint64(c.status(f(A(c.Arg(0)), B(c.Arg(1)), C(c.Arg(2)), D(c.Arg(3))))) }
+	return func(c *Call) uint64 {
+		return uint64(c.status(f(A(c.Arg(0)), B(c.Arg(1)), C(c.Arg(2)), D(c.Arg(3)))))
+	}
 }
 
 func status5[A, B, C, D, E word](f func(A, B, C, D, E) error) Func {

@@ -65,8 +65,8 @@ var kernelImage = sync.OnceValues(func() (builtImage, error) {
 	}
 	// Guest functions that Go calls return here. The unwind data leads from there through the
 	// machine frame to the frame below the call.
-	b.Code(symTrampoline, []byte{0xFF, 0x25, 0, 0, 0, 0},
-		[]pe.Fixup{{Offset: 2, Kind: pe.Rel32, Symbol: symReturnGate}}, trampolineUnwind())
+	addTrampoline(b, symTrampoline, trampolineUnwind())
+	addHandlerReturns(b)
 	b.Code(symGuardCheck, []byte{0xC3}, nil, nil)      // ret
 	b.Code(symGuardJump, []byte{0xFF, 0xE0}, nil, nil) // jmp rax
 	return finish(b)
@@ -96,6 +96,13 @@ func finish(b *pe.Builder) (builtImage, error) {
 		return builtImage{}, err
 	}
 	return builtImage{img, b.SymbolRVA}, nil
+}
+
+// addTrampoline adds code that guest functions which Go calls return to. A jump alone would be an
+// epilogue to an unwinder, so a NOP comes before it.
+func addTrampoline(b *pe.Builder, symbol string, unwind *pe.Unwind) {
+	b.Code(symbol, []byte{0x90, 0xFF, 0x25, 0, 0, 0, 0},
+		[]pe.Fixup{{Offset: 3, Kind: pe.Rel32, Symbol: symReturnGate}}, unwind)
 }
 
 func trampolineUnwind() *pe.Unwind {

@@ -39,6 +39,9 @@ var dbgExports = []Export{
 		MaxIRQL: anyIRQL, Support: Full},
 	{Name: "KdDebuggerNotPresent", Data: 1, Init: func(*Kernel) []byte { return []byte{nt.TRUE} },
 		MaxIRQL: anyIRQL, Support: Full},
+	// The address of the debugger's serial port: there is none.
+	{Name: "KdComPortInUse", Hal: true, Data: 8, Init: func(*Kernel) []byte { return pointer(0) },
+		MaxIRQL: anyIRQL, Support: Full},
 	{Name: "KdRefreshDebuggerNotPresent", Fn: fn0(kdRefreshDebuggerNotPresent), MaxIRQL: anyIRQL,
 		Support: Full},
 	{Name: "KdDisableDebugger", Fn: fn0(kdDisableDebugger), MaxIRQL: anyIRQL, Support: Full},

@@ -56,6 +56,7 @@ func TestThereIsNoDebugger(t *testing.T) {
 	r := newRig(t)
 	require.Equal(t, []byte{0}, r.read(uint64(r.symbol("KdDebuggerEnabled")), 1))
 	require.Equal(t, []byte{1}, r.read(uint64(r.symbol("KdDebuggerNotPresent")), 1))
+	require.Zero(t, r.u64(uint64(r.symbol("KdComPortInUse"))))
 	require.EqualValues(t, 1, r.call("KdRefreshDebuggerNotPresent"))
 	require.Equal(t, nt.STATUS_DEBUGGER_INACTIVE, r.status("KdDisableDebugger"))
 	require.Equal(t, nt.STATUS_DEBUGGER_INACTIVE, r.status("KdChangeOption", 0, 0, 0, 0, 0, 0))

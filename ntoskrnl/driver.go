@@ -125,9 +125,16 @@ func (k *Kernel) install(d *Driver, m *pe.Module) (err error) {
 
 // start calls DriverEntry on a system thread.
 func (k *Kernel) start(d *Driver) error {
+	var told error
 	err := k.onSystemThread(func(t *ke.Thread) {
+		if told = k.imageLoaded(t, d); told != nil {
+			return
+		}
 		d.Entry = nt.Status(t.Call(d.Module.Entry(), uint64(d.Object.Addr()), uint64(d.registry)))
 	})
+	if err == nil {
+		err = told
+	}
 	if err != nil {
 		return err
 	}

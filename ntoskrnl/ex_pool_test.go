@@ -125,7 +125,7 @@ func TestPoolMisuseStopsTheSystem(t *testing.T) {
 				return []uint64{a, tagEcho}
 			}, nt.BAD_POOL_HEADER, 0x20},
 		{"never allocated", nt.PASSIVE_LEVEL, "ExFreePool",
-			func(r *driverRig) []uint64 { return []uint64{r.mem(16)} }, nt.BAD_POOL_CALLER, 0x46},
+			func(r *driverRig) []uint64 { return []uint64{r.mem(16)} }, nt.BAD_POOL_CALLER, 0x43},
 		{"paged pool at DISPATCH_LEVEL", nt.DISPATCH_LEVEL, "ExAllocatePoolWithTag",
 			func(*driverRig) []uint64 { return []uint64{1, 32, tagEcho} }, nt.BAD_POOL_CALLER, 0x08},
 		{"paged pool at DISPATCH_LEVEL", nt.DISPATCH_LEVEL, "ExAllocatePool2",

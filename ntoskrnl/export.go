@@ -15,7 +15,8 @@ type Export struct {
 	Name string
 	// Hal puts the export into hal.dll too, as a forwarder to ntoskrnl, as Windows 10 does.
 	Hal bool
-	// Fn does the call. A row without Fn is a stub: calling it is reported and raised in the driver.
+	// Fn does the call. A row with none of Fn, Code and Data is a stub: calling it is reported and
+	// raised in the driver.
 	Fn Func
 	// Params names the parameters for the trace, separated by spaces, each with an optional kind
 	// after a colon: "DriverObject Size DeviceName:ustr". Kinds: ustr (PUNICODE_STRING), astr
@@ -78,7 +79,11 @@ var components = [][]Export{
 	exFastMutexExports,
 	exInterlockedExports,
 	exPoolExports,
+	exPushLockExports,
+	exRaiseExports,
+	exResourceExports,
 	exRundownExports,
+	exUUIDExports,
 	exWorkExports,
 	halBusExports,
 	ioAllocateExports,
@@ -91,6 +96,8 @@ var components = [][]Export{
 	ioWMIExports,
 	ioWorkItemExports,
 	keBugCheckExports,
+	keCacheExports,
+	keDeviceQueueExports,
 	keDPCExports,
 	keEventExports,
 	keIRQLExports,
@@ -104,23 +111,35 @@ var components = [][]Export{
 	mmPhysicalExports,
 	mmProbeExports,
 	mmSystemExports,
+	obCallbackExports,
+	obHandleExports,
+	obNameExports,
 	obReferenceExports,
+	obTypeExports,
 	poExports,
 	psModuleExports,
+	psNotifyExports,
+	psProcessExports,
 	psThreadExports,
 	rtlBitmapExports,
 	rtlCompressExports,
 	rtlConvertExports,
 	rtlExceptionExports,
+	rtlImageExports,
 	rtlIntegerExports,
 	rtlIPAddrExports,
 	rtlMemoryExports,
+	rtlpHandlerExports,
 	rtlRandomExports,
+	rtlRegistryExports,
 	rtlSecurityExports,
 	rtlStringExports,
 	rtlTableExports,
 	rtlTimeExports,
 	rtlVersionExports,
+	zwDirectoryExports,
+	zwEventExports,
+	zwHandleExports,
 }
 
 // Exports gives the whole table, sorted by name as an export directory is.

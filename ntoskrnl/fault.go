@@ -98,24 +98,6 @@ func (k *Kernel) memoryFault(t *ke.Thread, addr, op uint64, rip guest.Addr, how 
 	k.exception(t, nt.STATUS_ACCESS_VIOLATION, rip, []uint64{op, addr}, what)
 }
 
-// exception raises an exception in the driver at rip. It does not return.
-func (k *Kernel) exception(t *ke.Thread, status nt.Status, rip guest.Addr, info []uint64, what string) {
-	if what == "" {
-		what = "at " + k.Where(rip)
-	}
-	b := &ke.Bugcheck{Code: nt.SYSTEM_SERVICE_EXCEPTION,
-		Params: [4]uint64{uint64(status), uint64(rip), 0, 0},
-		Reason: status.String() + ": " + what}
-	if t.Process == k.Ke.SystemProcess {
-		b.Code = nt.SYSTEM_THREAD_EXCEPTION_NOT_HANDLED
-	}
-	if t.IRQL() >= nt.DISPATCH_LEVEL {
-		b.Code = nt.KMODE_EXCEPTION_NOT_HANDLED
-		copy(b.Params[2:], info)
-	}
-	t.Crash(b)
-}
-
 // irqlTooHigh is the bugcheck of an export that is called above its highest IRQL.
 func (k *Kernel) irqlTooHigh(c *Call) { c.atMost(c.row.MaxIRQL) }
 

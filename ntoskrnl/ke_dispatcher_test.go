@@ -264,7 +264,7 @@ func TestTimersAndDPCs(t *testing.T) {
 	assert.Equal(t, nt.TIMER_OR_DPC_INVALID, b.Code)
 }
 
-func TestTimes(t *testing.T) {
+func TestClocks(t *testing.T) {
 	r := newRig(t)
 	a := r.mem(8)
 	r.call("KeQuerySystemTime", a)

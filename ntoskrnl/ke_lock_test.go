@@ -1,7 +1,9 @@
 package ntoskrnl
 
 import (
+	"runtime"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -369,4 +371,43 @@ func (r *driverRig) pairLoop(first, second string) guest.Addr {
 	text = append(text, 0x48, 0x83, 0xC4, 0x38, 0x5E, 0x5B, 0xC3) // add rsp, 38h; pop; pop; ret
 	r.write(uint64(code.Base()), text)
 	return code.Base()
+}
+
+// A processor's thread takes and releases a spin lock all the time, in guest code, while DPCs are
+// queued at it from another: each must run, though the thread never leaves by itself.
+func TestLoweringInGuestCodeLosesNoDPC(t *testing.T) {
+	const rounds = 3000
+	r := newRigOf(t, newKernel(t, Options{Processors: 2}))
+	loop := r.pairLoop("KeAcquireSpinLockRaiseToDpc", "KeReleaseSpinLock")
+	lock, count, dpc := r.mem(8), r.mem(8), r.mem(0x40)
+	r.call("KeInitializeDpc", dpc, r.routine(incSecond...), count)
+	r.call("KeSetTargetProcessorDpc", dpc, 1)
+	th, err := r.Ke.NewThread(r.Ke.SystemProcess)
+	require.NoError(t, err)
+	running, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		ended <- th.Do(func() {
+			th.SetSystemAffinity(1 << 1)
+			close(running)
+			th.Call(loop, lock, 1<<40)
+		})
+	}()
+	<-running
+	r.on(func(call func(string, ...uint64) uint64) {
+		call("KeSetSystemAffinityThread", 1)
+		for n := range uint64(rounds) {
+			call("KeInsertQueueDpc", dpc, 0, 0)
+			if n%8 == 0 {
+				call("KeFlushQueuedDpcs")
+			} else {
+				for until := time.Now().Add(10 * time.Second); r.u64(count) <= n; runtime.Gosched() {
+					require.True(t, time.Now().Before(until), "DPC %d was lost", n)
+				}
+			}
+		}
+		call("KeRevertToUserAffinityThread")
+	})
+	assert.EqualValues(t, rounds, r.u64(count))
+	require.NoError(t, r.Close())
+	require.Error(t, <-ended)
 }

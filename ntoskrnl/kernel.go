@@ -17,6 +17,7 @@ import (
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
 	"github.com/drvhost/drvhost/ntoskrnl/ob"
+	"github.com/drvhost/drvhost/ntoskrnl/seh"
 	"github.com/drvhost/drvhost/pe"
 )
 
@@ -28,7 +29,8 @@ type Options struct {
 	Log hclog.Logger
 	// Print takes the text of DbgPrint and its relatives.
 	Print func(text string)
-	// Trace, if set, takes a line for every import call: its arguments and what it gave.
+	// Trace, if set, takes a line for every import call that leaves the driver's code (see Code): its
+	// arguments and what it gave.
 	Trace func(line string)
 	// FailMissing makes an import that nothing answers refuse the load. Otherwise it is bound to a
 	// thunk that reports the call if one comes.
@@ -58,12 +60,19 @@ type Kernel struct {
 	hal      *pe.Module
 	symbol   func(name string) guest.Addr // addresses in ntoskrnl.exe
 	rows     []Export
+	seh      *seh.Dispatcher
 
 	reports atomic.Pointer[[]report] // imports that nothing answers, by number
 
 	nextDeviceNumber atomic.Uint32
 	random           *randomState
-	typeObjects      map[string]guest.Addr // OBJECT_TYPEs, by name
+	types            objectTypes
+
+	ids  sync.Mutex
+	byID map[objectID]guest.Addr // processes and threads, until their objects are deleted
+
+	handleCallbacks routineList[*handleCallback]
+	notify          notifyRoutines
 
 	mu           sync.Mutex
 	drivers      []*Driver
@@ -84,7 +93,7 @@ func New(opts Options) (_ *Kernel, err error) {
 	}
 	k := &Kernel{opts: opts, log: opts.Log, Linker: pe.NewLinker(), rows: Exports(),
 		called: make(map[string]struct{}), wmiProviders: make(map[guest.Addr]struct{}),
-		typeObjects: make(map[string]guest.Addr)}
+		byID: make(map[objectID]guest.Addr)}
 	k.reports.Store(new([]report))
 	k.random = newRandomState()
 	defer func() {
@@ -104,16 +113,22 @@ func New(opts Options) (_ *Kernel, err error) {
 	if err = k.loadBuiltins(); err != nil {
 		return nil, err
 	}
+	k.Ob = ob.New(k.allocObject, k.freeObject)
+	k.Ob.LinkGone = k.linkGone
+	k.Dev = devobj.New(k.Ob, k.allocObject, k.freeObject)
+	if err = k.makeTypes(); err != nil {
+		return nil, err
+	}
+	k.startExceptions()
 	if k.Ke, err = ke.New(ke.Config{
 		CPU: k.cpu, Space: k.space, Processors: opts.Processors,
 		Alloc: k.allocObject, Free: k.freeObject,
+		NewObject: k.newKeObject, DropObject: k.dropKeObject,
 		Export: k.export, Fault: k.fault, OnCrash: k.crashed,
 		Trampoline: k.symbol(symTrampoline), Thunk: k.thunk,
 	}); err != nil {
 		return nil, err
 	}
-	k.Ob = ob.New(k.allocObject, k.freeObject)
-	k.Dev = devobj.New(k.Ob, k.allocObject, k.freeObject)
 	k.IO = irp.New(k.space, k.Mm, k.Dev)
 	if err = k.fillVariables(); err != nil {
 		return nil, err

@@ -36,7 +36,8 @@ func TestMemmoveCopiesAsIfTheSourceWereReadFirst(t *testing.T) {
 	r := newRig(t)
 	pattern := leafPattern()
 	area := r.mem(leafArea)
-	for _, name := range []string{"memcpy", "memmove", "RtlCopyMemory", "RtlMoveMemory"} {
+	for _, name := range []string{"memcpy", "memmove", "RtlCopyMemory", "RtlCopyMemoryNonTemporal",
+		"RtlMoveMemory"} {
 		for _, n := range leafSizes() {
 			for _, distance := range []int{-n - 1, -n, -65, -64, -17, -8, -1, 0, 1, 7, 16, 33, 64, n,
 				n + 1} {

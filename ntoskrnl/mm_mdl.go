@@ -172,7 +172,7 @@ func mmFreePagesFromMdl(c *Call, mdl guest.Addr) { c.Must(c.Mm.FreePagesFromMdl(
 
 // window gives the user memory of the current process; nil if it has none.
 func (c *Call) window() *mm.Window {
-	w, _ := c.T.Process.Window.(*mm.Window)
+	w, _ := c.T.CurrentProcess().Window.(*mm.Window)
 	return w
 }
 

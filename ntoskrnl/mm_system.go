@@ -13,7 +13,7 @@ import (
 // paging of drivers' code. Nothing is ever paged out.
 var mmSystemExports = []Export{
 	{Name: "MmGetSystemRoutineAddress", Fn: fn1(mmGetSystemRoutineAddress),
-		Params: "SystemRoutineName:ustr", MaxIRQL: passive, Support: Full},
+		Params: "SystemRoutineName:ustr", MaxIRQL: pageable, Support: Full},
 	{Name: "MmQuerySystemSize", Fn: fn0(mmQuerySystemSize), MaxIRQL: anyIRQL, Support: Full},
 	{Name: "MmIsThisAnNtAsSystem", Fn: fn0(mmIsThisAnNtAsSystem), MaxIRQL: anyIRQL, Support: Full},
 	{Name: "MmIsDriverVerifying", Fn: fn1(mmIsDriverVerifying), Params: "DriverObject",
@@ -58,15 +58,19 @@ func pointer(a guest.Addr) []byte { return binary.LittleEndian.AppendUint64(nil,
 // NULL if there is no such export, and if it is one that does nothing here: a driver that asks can
 // do without. "MmGetSystemRoutineAddress function (wdm.h)".
 func mmGetSystemRoutineAddress(c *Call, name guest.Addr) guest.Addr {
-	s := c.UString(name)
-	i, ok := slices.BinarySearchFunc(c.rows, s, func(e Export, name string) int {
+	return c.routine(c.UString(name))
+}
+
+// routine gives the address of what the kernel exports, if it does something. The kernel has all
+// that hal.dll forwards.
+func (c *Call) routine(name string) guest.Addr {
+	i, ok := slices.BinarySearchFunc(c.rows, name, func(e Export, name string) int {
 		return strings.Compare(e.Name, name)
 	})
 	if !ok || !c.rows[i].Implemented() {
 		return 0
 	}
-	// The kernel has all that hal.dll forwards.
-	e, ok := c.ntoskrnl.LookupExport(s)
+	e, ok := c.ntoskrnl.LookupExport(name)
 	if !ok {
 		return 0
 	}

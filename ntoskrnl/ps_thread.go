@@ -14,7 +14,7 @@ var psThreadExports = []Export{
 	{Name: "IoGetCurrentProcess", Fn: fn0(psGetCurrentProcess), MaxIRQL: dispatch, Support: Full},
 	{Name: "PsGetCurrentThread", Fn: fn0(psGetCurrentThread), MaxIRQL: dispatch, Support: Full},
 	{Name: "KeGetCurrentThread", Fn: fn0(psGetCurrentThread), MaxIRQL: anyIRQL, Support: Full},
-	{Name: "PsGetCurrentThreadProcess", Fn: fn0(psGetCurrentProcess), MaxIRQL: dispatch,
+	{Name: "PsGetCurrentThreadProcess", Fn: fn0(psGetCurrentThreadProcess), MaxIRQL: dispatch,
 		Support: Full},
 	{Name: "PsGetCurrentThreadProcessId", Fn: fn0(psGetCurrentProcessId), MaxIRQL: dispatch,
 		Support: Full},
@@ -38,7 +38,7 @@ var psThreadExports = []Export{
 	{Name: "PsCreateSystemThread", Fn: fn7(psCreateSystemThread),
 		Params: "ThreadHandle DesiredAccess ObjectAttributes ProcessHandle ClientId " +
 			"StartRoutine StartContext",
-		MaxIRQL: passive, Support: Partial, Note: "a thread of the System process only"},
+		MaxIRQL: passive, Support: Full},
 	{Name: "PsTerminateSystemThread", Fn: fn1(psTerminateSystemThread), Params: "ExitStatus:status",
 		MaxIRQL: passive, Support: Full},
 	{Name: "KeSetPriorityThread", Fn: fn2(keSetPriorityThread), Params: "Thread Priority:d",
@@ -63,13 +63,18 @@ func psGetCurrentProcessId(c *Call) uintptr { return c.T.Process.ID }
 // "PsGetCurrentThreadId function (ntddk.h)".
 func psGetCurrentThreadId(c *Call) uintptr { return c.T.ID }
 
-// psGetCurrentProcess gives the caller's process.
+// psGetCurrentProcess gives the caller's process, or the one that it is attached to.
 //
 //	PEPROCESS PsGetCurrentProcess(VOID)
 //	PEPROCESS IoGetCurrentProcess(VOID)
 //
 // "PsGetCurrentProcess function (wdm.h)".
-func psGetCurrentProcess(c *Call) guest.Addr { return c.T.Process.Object }
+func psGetCurrentProcess(c *Call) guest.Addr { return c.T.CurrentProcess().Object }
+
+// psGetCurrentThreadProcess gives the process that the calling thread belongs to.
+//
+//	PEPROCESS PsGetCurrentThreadProcess(VOID)
+func psGetCurrentThreadProcess(c *Call) guest.Addr { return c.T.Process.Object }
 
 // psGetCurrentThread gives the calling thread.
 //
@@ -146,20 +151,30 @@ func exGetPreviousMode(c *Call) nt.ProcessorMode { return c.T.ETHREAD().Tcb.Prev
 //	    POBJECT_ATTRIBUTES ObjectAttributes, HANDLE ProcessHandle, PCLIENT_ID ClientId,
 //	    PKSTART_ROUTINE StartRoutine, PVOID StartContext)
 //
-// STATUS_INSUFFICIENT_RESOURCES; STATUS_INVALID_HANDLE for a process that is not the System process.
+// STATUS_INSUFFICIENT_RESOURCES, STATUS_INVALID_HANDLE, STATUS_OBJECT_TYPE_MISMATCH. The thread
+// belongs to the System process unless a handle to another one is given.
 // "PsCreateSystemThread function (wdm.h)".
 func psCreateSystemThread(c *Call, handle guest.Addr, access uint32, attributes guest.Addr,
-	process uintptr, clientID, routine, context guest.Addr) nt.Status {
-	const currentProcess = ^uintptr(0)
-	if process != 0 && (process != currentProcess || c.T.Process != c.Ke.SystemProcess) {
-		return nt.STATUS_INVALID_HANDLE
+	process nt.Handle, clientID, routine, context guest.Addr) nt.Status {
+	a, status := c.attributesOf(attributes)
+	if status != nt.STATUS_SUCCESS {
+		return status
+	}
+	p := c.Ke.SystemProcess
+	if process != 0 {
+		if p, status = c.processOf(process); status != nt.STATUS_SUCCESS {
+			return status
+		}
+		defer c.dereference(c.Ob.Find(p.Object))
 	}
 	Store(c, handle, nt.Handle(0))
 	// The thread waits until the caller has its handle.
-	ready := make(chan struct{})
-	t, err := c.Ke.StartSystemThread(c.Ke.SystemProcess, func(t *ke.Thread) {
+	ready, run := make(chan struct{}), false
+	t, err := c.Ke.StartSystemThread(p, func(t *ke.Thread) {
 		<-ready
-		t.Call(routine, uint64(context))
+		if run {
+			t.Call(routine, uint64(context))
+		}
 	}, nil)
 	if err != nil {
 		return nt.STATUS_INSUFFICIENT_RESOURCES
@@ -167,9 +182,15 @@ func psCreateSystemThread(c *Call, handle guest.Addr, access uint32, attributes 
 	defer close(ready)
 	e := t.ETHREAD()
 	e.StartAddress, e.Win32StartAddress = routine, routine
-	h := c.Ke.Handles.Add(t.Object)
 	StoreOpt(c, clientID, e.Cid)
-	Store(c, handle, h)
+	h, status := c.newHandle(c.Ob.Find(t.Object), access, a.attributes)
+	if status != nt.STATUS_SUCCESS {
+		return status
+	}
+	c.giveHandle(handle, h)
+	c.threadNotify(c.T, t, nt.TRUE)
+	t.Ending = c.Kernel.ThreadEnding
+	run = true
 	return nt.STATUS_SUCCESS
 }
 

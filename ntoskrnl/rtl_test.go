@@ -454,3 +454,25 @@ func TestInternetAddresses(t *testing.T) {
 	}
 	runCases(t, cases)
 }
+
+func TestPageableRoutinesRunUpToAPCLevel(t *testing.T) {
+	for _, name := range []string{"RtlAppendUnicodeToString", "RtlEqualUnicodeString", "RtlValidSid",
+		"RtlGetVersion", "RtlAnsiStringToUnicodeString", "RtlFreeUnicodeString"} {
+		args := func(r *driverRig) []uint64 {
+			info := r.mem(284)
+			r.put32(info, 276)
+			if name == "RtlFreeUnicodeString" {
+				return []uint64{r.mem(16)}
+			}
+			if name == "RtlGetVersion" || name == "RtlValidSid" {
+				return []uint64{info}
+			}
+			return []uint64{r.ustr("", 64), r.ustr("", 2), 0}
+		}
+		r := newRig(t)
+		_, err := r.callAt(nt.APC_LEVEL, name, args(r)...)
+		require.NoError(t, err, name)
+		b := bugcheck(t, nt.DISPATCH_LEVEL, name, args)
+		require.Equal(t, nt.IRQL_NOT_LESS_OR_EQUAL, b.Code, name)
+	}
+}

@@ -17,8 +17,8 @@ import (
 	"github.com/drvhost/drvhost/driverhost/check"
 )
 
-const checkHelp = `Check loads each driver in a throw-away host process, opens each of its devices for reading
-and writing, closes them, unloads the driver, and gives a verdict:
+const checkHelp = `Check loads each driver in a throw-away host process, opens each of its devices for
+reading and writing, closes them, unloads the driver, and gives a verdict:
 
   clean          nothing went wrong (what it left behind is in leaks)
   refused        DriverEntry returned an error
@@ -27,10 +27,11 @@ and writing, closes them, unloads the driver, and gives a verdict:
   timeout        it had not ended when the time was up
   invalid        the file is no driver that this host can map
 
-With --format json there is one object a line, in the order of the files:
-{file, sha256, verdict, stage, driver_entry, devices, links, imports: {bound, missing},
+With --format json there is one object a line, in the order of the files: {file, sha256,
+verdict, stage, driver_entry, devices, links, imports: {bound, missing},
 called_unimplemented, opened: [{name, status}], unload: "ok"|"none"|"failed"|"skipped",
-leaks: {devices, links}, bugcheck, ms}. Why a verdict is not clean is said on standard error then.`
+leaks: {devices, links, pool}, bugcheck, ms}. Why a verdict is not clean is said on standard
+error then.`
 
 func (a *app) checkCommand() *cobra.Command {
 	var opts check.Options
@@ -55,10 +56,12 @@ func (a *app) checkCommand() *cobra.Command {
 	}
 	f := cmd.Flags()
 	f.DurationVar(&opts.Timeout, "timeout", check.DefaultTimeout, "`time` that a driver may take")
-	f.IntVarP(&opts.Jobs, "jobs", "j", 0, "check this `number` of drivers at once (default: one a processor)")
-	f.IntVar(&opts.Processors, "processors", 0, "`number` of virtual processors (default: the machine's)")
+	f.IntVarP(&opts.Jobs, "jobs", "j", 0,
+		"check this `number` of drivers at once (default: one a processor)")
+	f.IntVar(&opts.Processors, "processors", 0,
+		"`number` of virtual processors (default: the machine's)")
 	f.StringVar(&missing, "missing", "report",
-		"what an import that nothing answers does: `fail` the check, or report it when it is called")
+		"`what` an import that nothing answers does: fail the check, or report when it is called")
 	return cmd
 }
 
@@ -97,7 +100,8 @@ func (a *app) check(files []string, opts check.Options) error {
 	return nil
 }
 
-// progress is a line on the terminal that says what is being done. Without a terminal it is nothing.
+// progress is a line on the terminal that says what is being done. Without a terminal it is
+// nothing.
 type progress struct {
 	total int
 	mu    sync.Mutex

@@ -47,8 +47,8 @@ func parseCode(arg string) (uint32, error) {
 	}
 	code, err := strconv.ParseUint(digits, base, 32)
 	if err != nil {
-		return 0, usage("%s is no I/O control code: want 0x and hexadecimal digits, or a decimal number"+
-			" below 2^32", arg)
+		return 0, usage("%s is no I/O control code: want 0x and hexadecimal digits, or a decimal "+
+			"number below 2^32", arg)
 	}
 	return uint32(code), nil
 }
@@ -61,7 +61,7 @@ const (
 	outputRaw  = "raw"
 )
 
-const outputHelp = "how to show the `data`: text, hex (a dump), raw (the bytes and nothing else on " +
+const outputHelp = "`form` of the output: text, hex (a dump), raw (the bytes and nothing else on " +
 	"standard output), or auto: text if it is printable, else hex"
 
 // showData writes data in one of the forms.

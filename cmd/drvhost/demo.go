@@ -27,15 +27,17 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-const demoHelp = `Demo loads echo.sys, a driver that comes with drvhost, compiled from C, into a host process.
-Then a second process opens its device \\.\Echo, writes, reads, sends I/O control codes of each
-transfer method and closes, and shows each result with its status.
+const demoHelp = `Demo loads echo.sys, a driver that comes with drvhost, compiled from C, into a host
+process. Then a second process opens its device \\.\Echo, writes, reads, sends I/O
+control codes of each transfer method and closes, and shows each result with its status.
 
-On a terminal the host stays until Ctrl-C, so that you can use the device from another shell:
+On a terminal the host stays until Ctrl-C, so that you can use the device from another
+shell:
 
   drvhost ioctl Echo 0x222004 --in hello --out-size 64
 
-Without a terminal it is ended at once, and the exit code is 0 if everything went as it should.`
+Without a terminal it is ended at once, and the exit code is 0 if everything went as it
+should.`
 
 func (a *app) demoCommand() *cobra.Command {
 	return &cobra.Command{

@@ -87,8 +87,8 @@ func page(c *cobra.Command) string {
 		for _, sub := range documented(c)[1:] {
 			fmt.Fprintf(&b, "- [%s](%s): %s\n", sub.CommandPath(), pageName(sub), sub.Short)
 		}
-		b.WriteString("- drvhost completion: a script that completes commands, flags and devices in bash, " +
-			"zsh, fish or PowerShell\n\n")
+		b.WriteString("- drvhost completion: a script that completes commands, flags and devices in " +
+			"bash, zsh, fish or PowerShell\n\n")
 	}
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }

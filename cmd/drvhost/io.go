@@ -22,8 +22,9 @@ func (a *app) devicesCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "devices",
 		Short: "List the devices that hosts offer",
-		Long: `Devices lists the Win32 names of devices in the runtime directory, with the host process of
-each. A name whose host has died is shown as such; the next host that starts removes it.
+		Long: `Devices lists the Win32 names of devices in the runtime directory, with the host process
+of each. A name whose host has died is shown as such; the next host that starts removes
+it.
 
 With --format json: [{name, pid, alive, socket}].`,
 		Args: cobra.NoArgs,
@@ -97,7 +98,7 @@ func (r *request) command(cmd *cobra.Command) *cobra.Command {
 	cmd.ValidArgsFunction = r.completeDevice
 	f := cmd.Flags()
 	f.StringVar(&r.output, "output", outputAuto, outputHelp)
-	f.StringVar(&r.access, "access", "rw", "open the device for: `r`, w, rw, or none")
+	f.StringVar(&r.access, "access", "rw", "open the device for this `access`: r, w, rw or none")
 	f.DurationVar(&r.timeout, "timeout", 0, "cancel the request after this `time`, such as 500ms")
 	return cmd
 }
@@ -114,8 +115,8 @@ func (a *app) ioctlCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ioctl NAME CODE",
 		Short: "Send an I/O control code to a device",
-		Long: `Ioctl opens a device, sends IRP_MJ_DEVICE_CONTROL, and shows the status, by name, and the
-output. CODE is hexadecimal with 0x, or decimal.
+		Long: `Ioctl opens a device, sends IRP_MJ_DEVICE_CONTROL, and shows the status, by name, and
+the output. CODE is hexadecimal with 0x, or decimal.
 
 ` + dataHelp,
 		Example: `  drvhost ioctl Echo 0x222004 --in hello --out-size 64
@@ -150,8 +151,9 @@ func (a *app) readCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "read NAME",
 		Short: "Read from a device",
-		Long:  "Read opens a device, sends one IRP_MJ_READ, and shows the status, by name, and the data.",
-		Args:  cobra.ExactArgs(1),
+		Long: "Read opens a device, sends one IRP_MJ_READ, and shows the status, by name, and " +
+			"the data.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			out, err := buffer("size", size)
 			if err != nil {
@@ -172,8 +174,8 @@ func (a *app) writeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "write NAME DATA",
 		Short: "Write to a device",
-		Long: `Write opens a device, sends one IRP_MJ_WRITE, and shows the status, by name, and how many
-bytes the driver took.
+		Long: `Write opens a device, sends one IRP_MJ_WRITE, and shows the status, by name, and how
+many bytes the driver took.
 
 ` + dataHelp,
 		Args: cobra.ExactArgs(2),
@@ -190,8 +192,8 @@ bytes the driver took.
 	return r.command(cmd)
 }
 
-// maxBuffer is the longest buffer that a command may ask for: the host refuses far shorter ones, and
-// says so, but this process has to make it.
+// maxBuffer is the longest buffer that a command may ask for: the host refuses far shorter ones,
+// and says so, but this process has to make it.
 const maxBuffer = 1 << 30
 
 func buffer(flag string, size int) ([]byte, error) {

@@ -18,11 +18,11 @@ import (
 const loadHelp = `Load loads drivers into a new host process, in the order in which they are given, calls
 their DriverEntry, and offers their devices to other processes until it is interrupted.
 
-It says what it mapped and where, what it bound, which devices and links there are, and prints
-what the drivers print. On Ctrl-C or SIGTERM pending requests are cancelled, get 5 s to end and
-are then named, files are closed and the drivers unloaded in reverse order. A driver without
-DriverUnload ends with the process. When a driver crashes, the bugcheck is printed on standard
-error and every client gets an error at once.
+It says what it mapped and where, what it bound, which devices and links there are, and
+prints what the drivers print. On Ctrl-C or SIGTERM pending requests are cancelled, get
+5 s to end and are then named, files are closed and the drivers unloaded in reverse
+order. A driver without DriverUnload ends with the process. When a driver crashes, the
+bugcheck is printed on standard error and every client gets an error at once.
 
 With --format json each line is an event: {"event": "driver" | "listening" | "print" |
 "crash" | "end", …}.`
@@ -90,8 +90,8 @@ func (a *app) newLoading(flags *hostFlags) (*loading, error) {
 	out, errs := &lineWriter{w: a.out}, &lineWriter{w: a.err}
 	l := &loading{app: &app{a.format, a.runtimeDir, out, errs}, signals: make(chan os.Signal, 2),
 		notified: make(chan struct{})}
-	// Beside the start of the host: the two threads that Go makes for signals take 0.2 ms. Until then
-	// a signal ends the process as it is, and there is nothing to be ended in order.
+	// Beside the start of the host: the two threads that Go makes for signals take 0.2 ms. Until
+	// then a signal ends the process as it is, and there is nothing to be ended in order.
 	go func() {
 		signal.Notify(l.signals, os.Interrupt, unix.SIGTERM, unix.SIGHUP)
 		signal.Ignore(unix.SIGPIPE) // who reads the output may go: the devices are still there
@@ -116,13 +116,22 @@ func (l *loading) event(e any, text string) {
 }
 
 func (l *loading) run(files []string) error {
+	// The socket is made while the first driver is loaded; clients that come early wait for Serve.
+	listening := make(chan error, 1)
+	go func() {
+		<-l.notified
+		listening <- l.host.Listen(l.runtimeDir)
+	}()
+	var err error
 	for _, file := range files {
-		if err := l.load(file); err != nil {
-			return l.giveUp(err)
+		if err = l.load(file); err != nil {
+			break
 		}
 	}
-	<-l.notified
-	if err := l.host.Listen(l.runtimeDir); err != nil {
+	if e := <-listening; err == nil {
+		err = e
+	}
+	if err != nil {
 		return l.giveUp(err)
 	}
 	served := make(chan error, 1)

@@ -23,11 +23,12 @@ type hostFlags struct {
 }
 
 func (f *hostFlags) add(flags *pflag.FlagSet) {
-	flags.IntVar(&f.processors, "processors", 0, "`number` of virtual processors (default: the machine's)")
+	flags.IntVar(&f.processors, "processors", 0,
+		"`number` of virtual processors (default: the machine's)")
 	flags.StringVar(&f.missing, "missing", "report",
-		"what an import that nothing answers does: `fail` the load, or report it when it is called")
-	flags.StringSliceVar(&f.log, "log", nil, "log what these `parts` do, to standard error: all, host, "+
-		"wire, kernel, or the calls of drivers to a component of the kernel: ke, io, mm, rtl...")
+		"`what` an import that nothing answers does: fail the load, or report when it is called")
+	flags.StringSliceVar(&f.log, "log", nil, "log what these `parts` do, to standard error: all, "+
+		"host, wire, kernel, or the drivers' calls of a component of the kernel: ke, io, mm, rtl...")
 	flags.BoolVar(&f.trace, "trace", false, "show every call that a driver makes, on standard error")
 }
 

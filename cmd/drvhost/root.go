@@ -30,8 +30,8 @@ const (
 	formatJSON = "json"
 )
 
-const longHelp = `drvhost runs Windows kernel drivers (.sys) as ordinary Linux processes: the driver's
-own machine code on the processor, ntoskrnl.exe in Go. It needs no Windows files and no
+const longHelp = `drvhost runs Windows kernel drivers (.sys) as ordinary Linux processes: the driver's own
+machine code on the processor, ntoskrnl.exe in Go. It needs no Windows files and no
 virtual machine.
 
   drvhost load foo.sys                        start a host process with a driver
@@ -42,8 +42,8 @@ virtual machine.
 Names of devices are written as \\.\Foo or Foo. Hosts and clients meet in the runtime
 directory: $DRVHOST_RUNTIME_DIR, else $XDG_RUNTIME_DIR/drvhost, else /run/drvhost.`
 
-// newRoot builds the command tree.
-func newRoot(a *app) *cobra.Command {
+// newRoot builds the command tree: all of it, or the root with only one command.
+func newRoot(a *app, only string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "drvhost",
 		Short:         "Run Windows kernel drivers as Linux processes",
@@ -74,17 +74,49 @@ func newRoot(a *app) *cobra.Command {
 			"$XDG_RUNTIME_DIR/drvhost, else /run/drvhost)")
 	_ = root.RegisterFlagCompletionFunc("format", // the flag is there, so this does not fail
 		cobra.FixedCompletions([]string{formatText, formatJSON}, cobra.ShellCompDirectiveNoFileComp))
-	root.AddCommand(a.loadCommand(), a.devicesCommand(), a.ioctlCommand(), a.readCommand(),
-		a.writeCommand(), a.checkCommand(), a.inspectCommand(), a.exportsCommand(),
-		a.doctorCommand(), a.demoCommand(), a.demoClientCommand(), a.docsCommand(),
-		&cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesText()})
+	for _, c := range a.commands() {
+		if only == "" || only == c.name {
+			root.AddCommand(c.make())
+		}
+	}
 	return root
+}
+
+// command is a command by name. Most runs need one only, and making all of them takes 0.1 ms.
+type command struct {
+	name string
+	make func() *cobra.Command
+}
+
+func (a *app) commands() []command {
+	return []command{
+		{"load", a.loadCommand}, {"devices", a.devicesCommand}, {"ioctl", a.ioctlCommand},
+		{"read", a.readCommand}, {"write", a.writeCommand}, {"check", a.checkCommand},
+		{"inspect", a.inspectCommand}, {"exports", a.exportsCommand}, {"doctor", a.doctorCommand},
+		{"demo", a.demoCommand}, {"demo-client", a.demoClientCommand}, {"docs", a.docsCommand},
+		{"exit-codes", exitCodesCommand},
+	}
+}
+
+func exitCodesCommand() *cobra.Command {
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesText()}
+}
+
+// named gives the command that a command line is for, if its first word is the name of one that
+// needs no other.
+func (a *app) named(args []string) string {
+	for _, c := range a.commands() {
+		if len(args) > 0 && c.name == args[0] && c.name != "docs" {
+			return c.name
+		}
+	}
+	return ""
 }
 
 // run does a command line and gives its exit code.
 func run(args []string) int {
 	a := &app{out: os.Stdout, err: os.Stderr}
-	root := newRoot(a)
+	root := newRoot(a, a.named(args))
 	root.SetArgs(args)
 	err := root.Execute()
 	if err == nil {

@@ -15,10 +15,10 @@ func (a *app) inspectCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect FILE",
 		Short: "Say what a driver's file says, without running it",
-		Long: `Inspect shows a driver's headers, sections, imports and exports. For each import it says how
-much of it the built-in kernel has: full, partial (with a note), stub (a call of it is reported and
-raised in the driver), own (the driver brings code for its absence), other (another driver has to be
-loaded first) or missing (the same as stub).`,
+		Long: `Inspect shows a driver's headers, sections, imports and exports. For each import it says
+how much of it the built-in kernel has: full, partial (with a note), stub (a call of it
+is reported and raised in the driver), own (the driver brings code for its absence),
+other (another driver has to be loaded first) or missing (the same as stub).`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			r, err := inspect.File(args[0])
@@ -38,9 +38,9 @@ func (a *app) exportsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "exports",
 		Short: "List what the built-in kernel exports, with the level of support",
-		Long: `Exports lists the functions and variables of ntoskrnl.exe and hal.dll that drivers are bound
-to, with how much of their documented behaviour there is, and the highest IRQL at which the
-documentation allows the call.
+		Long: `Exports lists the functions and variables of ntoskrnl.exe and hal.dll that drivers are
+bound to, with how much of their documented behaviour there is, and the highest IRQL at
+which the documentation allows the call.
 
 With --format json: [{module, name, support: "full"|"partial"|"stub", note, max_irql}].`,
 		Args: cobra.NoArgs,
@@ -57,8 +57,8 @@ func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "doctor",
 		Short: "Say what this machine offers and lacks, and what each lack costs",
-		Long: `Doctor looks at what drvhost uses of the kernel and the processor. It exits with code 11 when
-something is missing without which no driver runs.
+		Long: `Doctor looks at what drvhost uses of the kernel and the processor. It exits with code 11
+when something is missing without which no driver runs.
 
 With --format json: [{name, ok, required, found, cost}].`,
 		Args: cobra.NoArgs,

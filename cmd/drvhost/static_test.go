@@ -82,7 +82,7 @@ func TestACommandLineThatIsNotUnderstoodIsSaidToBe(t *testing.T) {
 
 func TestTheManualIsThatOfTheCommand(t *testing.T) {
 	dir := t.TempDir()
-	require.NoError(t, writeDocs(newRoot(&app{}), dir))
+	require.NoError(t, writeDocs(newRoot(&app{}, ""), dir))
 	made, err := filepath.Glob(filepath.Join(dir, "*"))
 	require.NoError(t, err)
 	kept, err := filepath.Glob("../../docs/cli/*")

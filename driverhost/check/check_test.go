@@ -334,8 +334,7 @@ func TestVerdictsForPeople(t *testing.T) {
 	assert.NotContains(t, b.String(), "\x1b")
 }
 
-// realDrivers are the drivers in saferwall/pe's own test folder, with the verdicts that are right for
-// them as long as no kernel export that they need is missing, or until then.
+// realDrivers are the drivers in saferwall/pe's own test folder.
 var realDrivers = []string{"acpi.sys", "amdxata.sys", "amdi2c.sys", "WdBoot.sys"}
 
 func TestRealDriversEndWithAVerdict(t *testing.T) {

@@ -29,8 +29,8 @@ const (
 	fileFD    = 4
 )
 
-// Init runs a throw-away host if this process is to be one, and then does not return. A program that
-// calls [Run] or [File] calls Init first, before it looks at its arguments.
+// Init runs a throw-away host if this process is to be one, and then does not return. A program
+// that calls [Run] or [File] calls Init first, before it looks at its arguments.
 func Init() {
 	if len(os.Args) == 5 && os.Args[1] == childArg {
 		processors, _ := strconv.Atoi(os.Args[3])
@@ -70,7 +70,7 @@ func (c *trial) end(v Kind, reason string) {
 	if c.host != nil {
 		c.noteCalls()
 	}
-	if len(c.CalledUnimplemented) > 0 && v != Refused {
+	if len(c.CalledUnimplemented) > 0 {
 		// What went wrong after such a call is the fault of what was missing.
 		c.Verdict.Verdict = Unimplemented
 	}

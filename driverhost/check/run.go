@@ -52,8 +52,8 @@ type HostError struct {
 // Error gives the reason.
 func (e *HostError) Error() string { return fmt.Sprintf("%s: no host process: %s", e.File, e.Text) }
 
-// Run checks files, several at once, and gives each verdict in the order of the files. It ends early
-// with the error of ctx, or a *HostError.
+// Run checks files, several at once, and gives each verdict in the order of the files. It ends
+// early with the error of ctx, or a *HostError.
 func Run(ctx context.Context, files []string, opts Options, each func(*Verdict) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -107,8 +107,8 @@ func Run(ctx context.Context, files []string, opts Options, each func(*Verdict) 
 	return nil
 }
 
-// File checks one driver. The error is that of ctx, or a *HostError; whatever is wrong with the file
-// or the driver is in the verdict.
+// File checks one driver. The error is that of ctx, or a *HostError; whatever is wrong with the
+// file or the driver is in the verdict.
 func File(ctx context.Context, path string, opts Options) (*Verdict, error) {
 	if opts.Started != nil {
 		opts.Started(path)
@@ -215,15 +215,16 @@ func (v *Verdict) inHost(ctx context.Context, file *os.File, opts Options) error
 	*v = m.Verdict
 	v.File, v.Reason, v.SHA256 = name, m.Reason, <-hashed
 	if m.Final {
-		// All is said. That the process is still taken down, which takes Linux milliseconds, need not
-		// be waited for.
+		// All is said. That the process is still taken down, which takes Linux milliseconds, need
+		// not be waited for.
 		kill()
 		go func() {
 			_ = cmd.Process.Kill()
 			_ = cmd.Wait()
 		}()
 	} else {
-		// It has died or is about to be killed; or it has broken its messages, and is of no more use.
+		// It has died or is about to be killed; or it has broken its messages, and is of no more
+		// use.
 		if deadline.Err() == nil {
 			_ = cmd.Process.Kill()
 		}

@@ -17,8 +17,8 @@ const (
 	Clean Kind = "clean"
 	// Refused: DriverEntry returned an error.
 	Refused Kind = "refused"
-	// Unimplemented: the driver called an export that nothing implements. With Options.FailMissing
-	// it is enough to import one.
+	// Unimplemented: the driver called an export that nothing implements, whatever came of it. With
+	// Options.FailMissing it is enough to import one.
 	Unimplemented Kind = "unimplemented"
 	// Fault: the driver crashed; Bugcheck says how, unless the host process died of it.
 	Fault Kind = "fault"

@@ -8,8 +8,8 @@
 //	}
 //
 // What the driver prints goes to the test's log. At the end of the test the driver is unloaded and
-// everything is checked to be given back: a crash, a device or a link that is left behind, and a
-// request that does not end fail the test.
+// everything is checked to be given back: a crash, a device, a link or pool that is left behind, and
+// a request that does not end fail the test.
 //
 // The package may import what driverhost may.
 package drivertest
@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -37,10 +38,13 @@ type config struct {
 // Processors sets the number of virtual processors.
 func Processors(n int) Option { return func(c *config) { c.host.Processors = n } }
 
+// Patience sets how long the end of the test waits for requests that were cancelled.
+func Patience(d time.Duration) Option { return func(c *config) { c.host.Patience = d } }
+
 // MayCrash says that the test expects the driver to crash: it looks at Host.Crashed itself.
 func MayCrash() Option { return func(c *config) { c.crashes = true } }
 
-// MayLeave says that the driver may leave devices or links behind.
+// MayLeave says that the driver may leave devices, links or pool behind.
 func MayLeave() Option { return func(c *config) { c.leavesMess = true } }
 
 // Print takes the driver's DbgPrint text instead of the test's log.
@@ -86,6 +90,10 @@ func end(t testing.TB, h *driverhost.Host, c *config) {
 	if !c.leavesMess {
 		for driver, left := range report.Left {
 			t.Errorf("%s left behind on unload: %s", driver, strings.Join(left, ", "))
+		}
+		for _, use := range report.Pool {
+			t.Errorf("drivers did not free %d bytes of pool in %d blocks with the tag %q", use.Bytes,
+				use.Blocks, use.Tag)
 		}
 	}
 }

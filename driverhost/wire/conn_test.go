@@ -432,9 +432,15 @@ func TestAClientThatDoesNotReadHurtsOnlyItself(t *testing.T) {
 	assert.Equal(t, nt.STATUS_SUCCESS, other.reply().Status)
 	other.end()
 	// Each reply is still there when it reads at last, and it can go on.
-	r.send(request(RequestHeader{ID: 1 << 40, Major: 14}))
+	// (While it has not read, there may be no room to send even one message more.)
+	last := make(chan struct{})
+	go func() {
+		defer close(last)
+		r.send(request(RequestHeader{ID: 1 << 40, Major: 14}))
+	}()
 	for r.reply().ID != 1<<40 {
 	}
+	<-last
 	r.end()
 
 	// The same, but it dies without reading.

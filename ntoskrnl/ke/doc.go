@@ -13,9 +13,16 @@
 //
 // What Windows documents as visible to drivers lives in guest memory: a DISPATCHER_HEADER's
 // SignalState, a KDPC's DpcData, the KPCR's Irql. Go keeps, by address, only waiters and queue
-// membership, and only for as long as something waits or is queued.
+// membership, and only for as long as something waits or is queued. Waiters are in buckets by
+// address ([System.SetEvent], [Thread.WaitForSingleObject]); the lock of a bucket makes a transition
+// of any object in it one step.
 //
-// The package may import nt, guest and engine. Lock order: Thread.mu, then the dispatcher's locks
-// in address order, then System.sched, then a Processor's DPC lock, then System.registry. No lock
-// is held while guest code runs or while a thread waits for a processor.
+// A function gives an error for what is the driver's fault: a bad address, a status that is to be
+// raised in the driver, or an error with a method BugCheck, such as [*ObjectError], for which
+// Windows stops. Where it cannot go on, it ends the system itself, with [Thread.Crash].
+//
+// The package may import nt, guest and engine. Lock order: Thread.mu, then the buckets' locks by
+// number, then the locks of the timer queue, of the workers and of a Processor's DPCs, then
+// System.sched, then System.registry. No lock is held while guest code runs or while a thread waits
+// for a processor.
 package ke

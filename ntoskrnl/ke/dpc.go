@@ -223,11 +223,16 @@ func (t *Thread) runQueue(p *Processor) {
 		if !ok {
 			return
 		}
+		p.dpcRuns.Add(1)
+		if !p.sys.watching.Load() {
+			p.sys.watch()
+		}
 		if d.work != nil {
 			d.work(t)
-			continue
+		} else {
+			t.runDPC(d.object)
 		}
-		t.runDPC(d.object)
+		p.dpcRuns.Add(1)
 	}
 }
 

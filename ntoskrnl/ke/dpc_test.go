@@ -254,3 +254,25 @@ func TestDPCMisuse(t *testing.T) {
 		assert.Equal(t, nt.DISPATCH_LEVEL, b.IRQL)
 	})
 }
+
+func TestDPCThatNeverEnds(t *testing.T) {
+	s := newTestSystem(t, testOptions{processors: 2})
+	s.dpcLimit = 40 * time.Millisecond
+	var ran atomic.Int32
+	quick := s.dpc(func(th *Thread) { ran.Add(1) })
+	stuck := s.alloc(sizeofKDPC)
+	require.NoError(t, InitializeDPC(stuck, s.forever(), 0, false))
+	require.NoError(t, s.SetDPCTarget(stuck, 1))
+	s.do(func(th *Thread) {
+		th.SetSystemAffinity(1)
+		for range 10 {
+			_, err := th.QueueDPC(quick, 0, 0)
+			assert.NoError(t, err)
+			th.Delay(-50_000)
+		}
+		assert.EqualValues(t, 10, ran.Load(), "many short ones are no harm")
+		_, err := th.QueueDPC(stuck, 0, 0)
+		assert.NoError(t, err)
+	})
+	assert.Equal(t, nt.DPC_WATCHDOG_VIOLATION, s.crash().Code)
+}

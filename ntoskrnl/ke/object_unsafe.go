@@ -16,12 +16,13 @@ const (
 	sizeofEProcess = unsafe.Sizeof(nt.EProcess{})
 	sizeofKProcess = unsafe.Sizeof(nt.KProcess{})
 
-	sizeofKDPC       = unsafe.Sizeof(nt.KDPC{})
-	sizeofKEvent     = unsafe.Sizeof(nt.KEvent{})
-	sizeofKSemaphore = unsafe.Sizeof(nt.KSemaphore{})
-	sizeofKTimer     = unsafe.Sizeof(nt.KTimer{})
-	sizeofOwnerEntry = unsafe.Sizeof(nt.OwnerEntry{})
-	sizeofKMutant    = unsafe.Sizeof(nt.KMutant{})
+	sizeofKDPC        = unsafe.Sizeof(nt.KDPC{})
+	sizeofKEvent      = unsafe.Sizeof(nt.KEvent{})
+	sizeofKSemaphore  = unsafe.Sizeof(nt.KSemaphore{})
+	sizeofKTimer      = unsafe.Sizeof(nt.KTimer{})
+	sizeofDeviceQueue = unsafe.Sizeof(nt.KDeviceQueue{})
+	sizeofOwnerEntry  = unsafe.Sizeof(nt.OwnerEntry{})
+	sizeofKMutant     = unsafe.Sizeof(nt.KMutant{})
 )
 
 // Offsets into guest structures, in bytes.
@@ -53,6 +54,12 @@ const (
 	fastMutexContention = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.Contention))
 	fastMutexEvent      = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.Event))
 	fastMutexOldIRQL    = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.OldIrql))
+
+	deviceQueueList    = guest.Addr(unsafe.Offsetof(nt.KDeviceQueue{}.DeviceListHead))
+	deviceQueueLock    = guest.Addr(unsafe.Offsetof(nt.KDeviceQueue{}.Lock))
+	deviceQueueBusy    = guest.Addr(unsafe.Offsetof(nt.KDeviceQueue{}.Busy))
+	queueEntryKey      = guest.Addr(unsafe.Offsetof(nt.KDeviceQueueEntry{}.SortKey))
+	queueEntryInserted = guest.Addr(unsafe.Offsetof(nt.KDeviceQueueEntry{}.Inserted))
 
 	resourceShared    = guest.Addr(unsafe.Offsetof(nt.EResource{}.SharedWaiters))
 	resourceExclusive = guest.Addr(unsafe.Offsetof(nt.EResource{}.ExclusiveWaiters))

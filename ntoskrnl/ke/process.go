@@ -16,6 +16,8 @@ type Process struct {
 	Object guest.Addr
 	// ID is the process identifier: a client's real one.
 	ID uintptr
+	// ParentID is the identifier of the process that has started it, 0 if it is not known.
+	ParentID uintptr
 	// Name is the image's name.
 	Name string
 	// Window is what the memory manager keeps for the process, Handles the object manager.

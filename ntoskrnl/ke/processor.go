@@ -24,6 +24,7 @@ type Processor struct {
 	dpcFirst  int           // dpcs before it have been run
 	dpcWake   chan struct{} // to the goroutine that runs DPCs while the processor is idle
 	dpcThread *Thread       // in whose context DPCs run, whoever holds the processor
+	dpcRuns   atomic.Uint32 // twice the DPCs that have run, and one more while one runs
 }
 
 func (s *System) newProcessor(n int) (*Processor, error) {

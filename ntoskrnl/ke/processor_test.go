@@ -135,7 +135,9 @@ func TestIRQLRules(t *testing.T) {
 		{"lowering to a higher level", func(th *Thread) { th.LowerIRQL(nt.APC_LEVEL) },
 			nt.IRQL_NOT_LESS_OR_EQUAL},
 		{"a dispatch routine that returns at a raised level",
-			func(th *Thread) { th.RaiseIRQL(nt.DISPATCH_LEVEL) }, nt.IRQL_UNEXPECTED_VALUE},
+			func(th *Thread) { th.RaiseIRQL(nt.DISPATCH_LEVEL) }, nt.IRQL_GT_ZERO_AT_SYSTEM_SERVICE},
+		{"a dispatch routine that returns in a critical region",
+			func(th *Thread) { th.EnterCriticalRegion() }, nt.APC_INDEX_MISMATCH},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := newTestSystem(t, testOptions{})
@@ -166,9 +168,19 @@ func TestCrashEndsEveryThread(t *testing.T) {
 	spinning := make(chan struct{})
 	start(func(th *Thread) { _, _ = th.WaitForSingleObject(e, Forever) })
 	start(func(th *Thread) { _, _ = th.WaitForMultipleObjects([]guest.Addr{e, e}, true, After(time.Hour)) })
-	start(func(th *Thread) { th.Delay(-1 << 62) })
-	start(func(th *Thread) { th.Park(func() bool { return false }) })
+	begun := make(chan struct{}, 2)
+	start(func(th *Thread) {
+		begun <- struct{}{}
+		th.Delay(-1 << 62)
+	})
+	start(func(th *Thread) {
+		begun <- struct{}{}
+		th.Park(func() bool { return false })
+	})
+	within(t, begun)
+	within(t, begun)
 	s.blocked(3)
+	s.quiet()
 	start(func(th *Thread) {
 		th.RaiseIRQL(nt.DISPATCH_LEVEL)
 		close(spinning)

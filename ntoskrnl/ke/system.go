@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/drvhost/drvhost/engine"
 	"github.com/drvhost/drvhost/guest"
@@ -68,8 +69,11 @@ type System struct {
 	workers workers
 	clock   clock
 
-	crash  atomic.Pointer[Bugcheck]
-	closed atomic.Bool
+	crash    atomic.Pointer[Bugcheck]
+	closed   atomic.Bool
+	stopped  chan struct{} // closed when the system ends
+	watching atomic.Bool   // somebody looks after DPCs
+	dpcLimit time.Duration // how long one may take
 
 	registry  sync.Mutex
 	threads   map[*Thread]struct{}
@@ -80,9 +84,6 @@ type System struct {
 	graves    []guest.Addr   // objects of system threads that have ended
 	stopping  bool           // no goroutine is started any more
 	ended     sync.WaitGroup // the system's own goroutines
-
-	// Handles are the kernel's handles to threads.
-	Handles Handles
 
 	// SystemProcess is the process that system threads belong to.
 	SystemProcess *Process
@@ -101,6 +102,8 @@ func New(cfg Config) (*System, error) {
 		processes: make(map[*Process]struct{}),
 		nextID:    firstID,
 		clock:     newClock(),
+		stopped:   make(chan struct{}),
+		dpcLimit:  dpcTimeLimit,
 	}
 	s.timers.init(s)
 	s.workers.init(s)
@@ -198,6 +201,11 @@ func (s *System) spawn(f func()) bool {
 func (s *System) stopAll() {
 	s.registry.Lock()
 	defer s.registry.Unlock()
+	select {
+	case <-s.stopped:
+	default:
+		close(s.stopped)
+	}
 	for t := range s.threads {
 		s.CPU.Kick(t.ctx)
 		t.unpark()

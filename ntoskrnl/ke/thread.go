@@ -20,15 +20,17 @@ const basePriority = 8
 // Thread is a guest thread: an ETHREAD, a stack and registers. It is not tied to a goroutine; Do
 // lends it one.
 type Thread struct {
-	sys     *System
-	ctx     *engine.Context
-	stack   *guest.Stack
-	mu      sync.Mutex // held by Do
-	proc    *Processor // while it runs
-	last    *Processor // where it ran last
-	granted atomic.Pointer[Processor]
-	wake    chan struct{}
-	index   uint32 // of the import call under way
+	sys      *System
+	ctx      *engine.Context
+	stack    *guest.Stack
+	mu       sync.Mutex // held by Do
+	proc     *Processor // while it runs
+	last     *Processor // where it ran last
+	granted  atomic.Pointer[Processor]
+	wake     chan struct{}
+	index    uint32       // of the import call under way
+	calls    []callRecord // under way, the outermost first
+	resumeAt int          // the Call that Resume unwinds to, counted from 1; else 0
 
 	nextReady      *Thread // in the queue for processors
 	affinity       uint64
@@ -194,9 +196,7 @@ func (t *Thread) Do(f func()) (err error) {
 	}
 	t.acquire()
 	f()
-	if irql := t.IRQL(); irql != nt.PASSIVE_LEVEL {
-		t.Bugcheck(nt.IRQL_UNEXPECTED_VALUE, uint64(irql)<<16, 0, 0, 0)
-	}
+	t.checkService()
 	return nil
 }
 
@@ -231,6 +231,7 @@ func (t *Thread) settle(r any, err *error) {
 			*err = t.sys.hostPanic(t, r)
 		}
 		t.ctx.DropFrame()
+		t.calls, t.resumeAt = t.calls[:0], 0
 	}
 	if t.proc != nil {
 		t.yieldProcessor()
@@ -262,17 +263,7 @@ func (t *Thread) unpark() {
 // and gives what it returns in RAX. It must be called inside Do. The function runs at the current
 // IRQL, and may wait if that allows it.
 func (t *Thread) Call(fn guest.Addr, args ...uint64) uint64 {
-	var saved engine.Saved
-	c := t.ctx
-	if err := c.PushCall(&saved, t.sys.Trampoline, fn, t.outerRIP(), args...); err != nil {
-		t.Bugcheck(nt.UNEXPECTED_KERNEL_MODE_TRAP, trapDoubleFault, c.GPR[engine.RSP], c.RIP, 0)
-	}
-	index := t.index
-	t.run()
-	result := c.GPR[engine.RAX]
-	c.PopCall(&saved)
-	t.index = index
-	return result
+	return t.call(^uint64(0), t.sys.Trampoline, fn, args)
 }
 
 // trapDoubleFault is the processor's vector for a fault that has no stack to go to: what a kernel
@@ -290,8 +281,10 @@ func (t *Thread) outerRIP() guest.Addr {
 	return 0
 }
 
-// run runs guest code until the function that Call called returns.
-func (t *Thread) run() {
+// runGuest runs guest code until the function that Call number depth called returns. again says that
+// guest code was unwound to that Call, and is to be run on.
+func (t *Thread) runGuest(depth int) (again bool) {
+	defer t.caught(depth, &again)
 	s, c := t.sys, t.ctx
 	for {
 		exit := s.CPU.Run(c)
@@ -303,7 +296,7 @@ func (t *Thread) run() {
 			t.index = uint32(c.GPR[engine.RAX])
 			s.Export(t, t.index)
 		case engine.ExitReturn:
-			return
+			return false
 		case engine.ExitKick:
 			c.ClearKick()
 			t.preempted()

@@ -2,8 +2,8 @@ package ke
 
 import (
 	"fmt"
-	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/drvhost/drvhost/guest"
@@ -29,6 +29,7 @@ type timerQueue struct {
 	mu      sync.Mutex
 	heap    []*timer
 	set     map[guest.Addr]*timer
+	count   atomic.Int32
 	spare   *timer // its place is free
 	wake    chan struct{}
 	running bool
@@ -284,6 +285,7 @@ func (q *timerQueue) insert(v timer) (*timer, uint64) {
 	v.set, v.index = e.set+1, len(q.heap)
 	*e = v
 	q.heap = append(q.heap, e)
+	q.count.Store(int32(len(q.heap)))
 	q.set[e.object] = e
 	q.fix(e.index)
 	if !q.running {
@@ -325,6 +327,7 @@ func (q *timerQueue) drop(e *timer) {
 	q.swap(i, last)
 	q.heap[last] = nil
 	q.heap = q.heap[:last]
+	q.count.Store(int32(last))
 	if i < last {
 		q.fix(i)
 	}
@@ -358,13 +361,39 @@ func (q *timerQueue) fix(i int) {
 
 // TimerIn gives a timer that is set and lies in [addr, addr+size): memory that must not be freed.
 func (s *System) TimerIn(addr guest.Addr, size uintptr) (object guest.Addr, found bool) {
-	s.timers.mu.Lock()
-	defer s.timers.mu.Unlock()
-	i := slices.IndexFunc(s.timers.heap, func(e *timer) bool {
-		return e.object >= addr && uintptr(e.object-addr) < size
-	})
-	if i < 0 {
+	if s.timers.count.Load() == 0 {
 		return 0, false
 	}
-	return s.timers.heap[i].object, true
+	return s.timers.within(addr, size)
+}
+
+// CheckFree is the error of memory that is to be freed, [addr, addr+size), and has a timer in it that
+// is set.
+func (s *System) CheckFree(addr guest.Addr, size uintptr) error {
+	if object, found := s.TimerIn(addr, size); found {
+		return &timerError{object, "is freed while it is set"}
+	}
+	return nil
+}
+
+// within gives a timer that lies in [addr, addr+size): the shorter way, through the memory or
+// through the timers.
+func (q *timerQueue) within(addr guest.Addr, size uintptr) (guest.Addr, bool) {
+	const align = 8
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if size/align < uintptr(len(q.heap)) {
+		for a := addr &^ (align - 1); a < addr+guest.Addr(size); a += align {
+			if q.set[a] != nil {
+				return a, true
+			}
+		}
+		return 0, false
+	}
+	for _, e := range q.heap {
+		if e.object >= addr && uintptr(e.object-addr) < size {
+			return e.object, true
+		}
+	}
+	return 0, false
 }

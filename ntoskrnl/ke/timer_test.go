@@ -131,9 +131,9 @@ func TestTimerMisuse(t *testing.T) {
 			assert.NoError(s.t, err)
 			assert.NoError(s.t, s.InitializeTimer(region.Base(), nt.NotificationTimer))
 			setTimer(s.t, th, region.Base(), time.Millisecond, 0, 0)
-			object, found := s.TimerIn(region.Base()-8, 16)
-			assert.True(s.t, found)
-			assert.Equal(s.t, region.Base(), object)
+			assert.NoError(s.t, s.CheckFree(region.Base()-8, 8))
+			assert.Error(s.t, s.CheckFree(region.Base()-8, 16))
+			assert.Error(s.t, s.CheckFree(region.Base()-8, 4096))
 			assert.NoError(s.t, region.Free())
 		}},
 		{"overwritten while it is set", func(s *testSystem, th *Thread) {

@@ -30,8 +30,6 @@ type Type struct {
 	// Closed, if set, is told that a handle to the object was closed, and how many there still are. It
 	// runs before the handle's reference is given back.
 	Closed func(o *Object, left int64)
-	// FullName, if set, gives the name of an object that Manager.Path does not know.
-	FullName func(o *Object) string
 
 	index uint8
 	addr  guest.Addr // of its OBJECT_TYPE

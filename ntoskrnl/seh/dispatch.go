@@ -1,0 +1,323 @@
+// The first phase of an exception: the search for a handler.
+
+package seh
+
+import (
+	"fmt"
+
+	"github.com/drvhost/drvhost/engine"
+	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/nt"
+)
+
+// Thread is what a Dispatcher needs of the guest thread that it works for.
+type Thread interface {
+	// Context gives the thread's registers.
+	Context() *engine.Context
+	// CallBelow calls a guest function whose frames begin below sp, and which returns through the
+	// trampoline, or through the usual one if that is 0. An unwinder gets from there to the stack as
+	// it is now.
+	CallBelow(sp, trampoline, fn guest.Addr, args ...uint64) uint64
+	// Resume goes on with guest code as the context says. It does not return.
+	Resume()
+}
+
+// Dispatcher dispatches exceptions and unwinds.
+//
+// Handlers run on the stack of the code that they handle, below it. They return through two pieces
+// of code in ntoskrnl.exe, whose unwind data has handlers of their own, so that whoever walks the
+// stack out of a handler learns where it was called:
+//
+//	code that raised an exception
+//	  an exceptionFrame: CONTEXT, EXCEPTION_RECORD, DISPATCHER_CONTEXT
+//	  a call frame; argument 5 is the DISPATCHER_CONTEXT again    ◄── its handler: NestedException
+//	    a language handler
+//	      the filter that it calls
+//	      or, called by RtlUnwindEx, likewise:
+//	        a call frame                                          ◄── its handler: CollidedUnwind
+//	          a language handler
+//	            the termination handler that it calls
+type Dispatcher struct {
+	Tables
+	// SearchReturn and UnwindReturn are that code. Their handlers must come to NestedHandler and
+	// CollidedHandler.
+	SearchReturn, UnwindReturn guest.Addr
+}
+
+// exceptionFrame is what an exception puts on the stack. All is aligned to 16 bytes.
+type exceptionFrame struct {
+	Context    nt.Context         // of the exception
+	Unwound    nt.Context         // of the frame that is being looked at
+	Record     nt.ExceptionRecord // unless there was one
+	_          [8]byte
+	Dispatcher nt.DispatcherContext
+}
+
+// Raised says where the guest can see an exception.
+type Raised struct {
+	Record, Context guest.Addr
+}
+
+// Outcome is how the first phase ended.
+type Outcome int
+
+// The outcomes. A handler that takes the exception unwinds, and does not come back.
+const (
+	// Unhandled: nobody took the exception.
+	Unhandled Outcome = iota
+	// Continued: a filter asked to go on, and the thread's context says where.
+	Continued
+)
+
+// StackError says that there is no room for an exception on the guest stack: it is used up, or the
+// stack pointer is somewhere else.
+type StackError struct {
+	RSP guest.Addr
+}
+
+// Error names the stack pointer.
+func (e *StackError) Error() string {
+	return fmt.Sprintf("no room for an exception on the stack (RSP is %v)", e.RSP)
+}
+
+// maxFrames bounds every walk. A stack of 16 MiB has fewer.
+const maxFrames = 1 << 21
+
+// Dispatch raises an exception: it calls the handlers of the frames that lead to w, which is where
+// the thread's code was, the innermost first. record, if not 0, is the EXCEPTION_RECORD in guest
+// memory, and rec what it says.
+//
+// If a handler takes the exception, Dispatch does not return. Else it says what to do: go on at the
+// thread's context, or nothing more, with what is wrong with the stack, if that is why no handler was
+// found. A *StackError comes before anything was done.
+// "x64 exception handling", "RtlRaiseException".
+func (d *Dispatcher) Dispatch(t Thread, rec nt.ExceptionRecord, record guest.Addr, w nt.Context) (
+	Outcome, Raised, error) {
+	return d.dispatch(t, rec, record, w, min(w.Rsp, t.Context().GPR[engine.RSP]))
+}
+
+// dispatch is Dispatch with everything below an address.
+func (d *Dispatcher) dispatch(t Thread, rec nt.ExceptionRecord, record guest.Addr, w nt.Context,
+	below uint64) (Outcome, Raised, error) {
+	at, err := place(t.Context(), below, sizeofExceptionFrame)
+	if err != nil {
+		return Unhandled, Raised{}, err
+	}
+	raised := Raised{Record: record, Context: at + offsetContext}
+	if record == 0 {
+		raised.Record = at + offsetRecord
+	}
+	err = guest.Ptr[nt.ExceptionRecord](raised.Record).Store(rec)
+	if err == nil {
+		err = guest.Ptr[nt.Context](raised.Context).Store(w)
+	}
+	if err != nil {
+		return Unhandled, raised, err
+	}
+	outcome, again, err := d.search(t, at, raised, w)
+	if again != 0 {
+		// The exception cannot end as the handler wanted: that is the next one.
+		next := nt.ExceptionRecord{ExceptionCode: again, ExceptionFlags: nt.EXCEPTION_NONCONTINUABLE,
+			ExceptionRecord: raised.Record, ExceptionAddress: rec.ExceptionAddress}
+		return d.dispatch(t, next, 0, w, uint64(at))
+	}
+	return outcome, raised, err
+}
+
+// place finds room for size bytes on the stack below an address, aligned to 16 bytes, and for the
+// call of a handler below that.
+func place(c *engine.Context, below, size uint64) (guest.Addr, error) {
+	const call = 0x200
+	at := (below - size) &^ 15
+	if below > uint64(c.StackBase) || below < uint64(c.StackLimit)+size+call {
+		return 0, &StackError{guest.Addr(below)}
+	}
+	return guest.Addr(at), nil
+}
+
+// search calls the exception handlers of the frames above w. again is an exception that comes out of
+// a handler's answer.
+func (d *Dispatcher) search(t Thread, at guest.Addr, raised Raised, w nt.Context) (outcome Outcome,
+	again nt.Status, err error) {
+	c := t.Context()
+	low, high := uint64(c.StackLimit), uint64(c.StackBase)
+	var regs Registers
+	regs.FromContext(&w)
+	nested := uint64(0) // the frame up to which a nested exception was seen
+	for range maxFrames {
+		before := regs.GPR[engine.RSP]
+		if before < low || before >= high || before%8 != 0 {
+			break
+		}
+		disp := nt.DispatcherContext{ControlPc: uint64(regs.RIP)}
+		f, found := d.Lookup(regs.RIP)
+		var u Unwound
+		if err := d.unwind(nt.UNW_FLAG_EHANDLER, f, found, &regs, &u); err != nil {
+			return Unhandled, 0, err
+		}
+		disp.ImageBase, disp.FunctionEntry = uint64(f.Base), f.At
+		disp.EstablisherFrame = uint64(u.Establisher)
+		disp.LanguageHandler, disp.HandlerData = u.Handler, u.Data
+		for disp.LanguageHandler != 0 {
+			frame := disp.EstablisherFrame
+			if frame < low || frame > high || frame%8 != 0 {
+				setFlags(raised.Record, nt.EXCEPTION_STACK_INVALID, 0)
+				return Unhandled, 0, nil
+			}
+			if nested != 0 && frame <= nested {
+				setFlags(raised.Record, nt.EXCEPTION_NESTED_CALL, 0)
+			}
+			disp.ContextRecord = at + offsetUnwound
+			answer, err := d.callHandler(t, d.SearchReturn, at, at+offsetDispatcher, raised, &disp, &regs, &w)
+			if err != nil {
+				return Unhandled, 0, err
+			}
+			if frame == nested {
+				nested = 0
+				setFlags(raised.Record, 0, nt.EXCEPTION_NESTED_CALL)
+			}
+			switch answer {
+			case nt.ExceptionContinueExecution:
+				return d.goOn(t, raised)
+			case nt.ExceptionContinueSearch:
+			case nt.ExceptionNestedException:
+				setFlags(raised.Record, nt.EXCEPTION_NESTED_CALL, 0)
+				nested = max(nested, disp.EstablisherFrame)
+			case nt.ExceptionCollidedUnwind:
+				// The frames up to there have been unwound already, as have been the scopes of the
+				// frame there before ScopeIndex.
+				if err := d.collided(&disp, &regs); err != nil {
+					return Unhandled, 0, err
+				}
+				if disp.EstablisherFrame <= frame {
+					return Unhandled, 0, nil
+				}
+				if err := d.caller(&disp, &regs); err != nil {
+					return Unhandled, 0, err
+				}
+				continue
+			default:
+				return Unhandled, nt.STATUS_INVALID_DISPOSITION, nil
+			}
+			break
+		}
+		if regs.GPR[engine.RSP] <= before {
+			break
+		}
+	}
+	return Unhandled, 0, nil
+}
+
+// goOn ends an exception whose filter asked to go on.
+func (d *Dispatcher) goOn(t Thread, raised Raised) (Outcome, nt.Status, error) {
+	flags, err := guest.Load32(raised.Record + offsetFlags)
+	if err != nil {
+		return Unhandled, 0, err
+	}
+	if flags&nt.EXCEPTION_NONCONTINUABLE != 0 {
+		return Unhandled, nt.STATUS_NONCONTINUABLE_EXCEPTION, nil
+	}
+	w, err := guest.Ptr[nt.Context](raised.Context).Load()
+	if err != nil {
+		return Unhandled, 0, err
+	}
+	Restore(t.Context(), &w)
+	return Continued, 0, nil
+}
+
+// callHandler calls the language handler in disp, and reads disp again from where the handler had it,
+// at. regs are the registers for its ContextRecord, and w has what they have not. Everything is below
+// sp.
+func (d *Dispatcher) callHandler(t Thread, trampoline, sp, at guest.Addr, raised Raised,
+	disp *nt.DispatcherContext, regs *Registers, w *nt.Context) (nt.ExceptionDisposition, error) {
+	if regs != nil {
+		r := *w
+		regs.ToContext(&r)
+		if err := guest.Ptr[nt.Context](disp.ContextRecord).Store(r); err != nil {
+			return 0, err
+		}
+	}
+	p := guest.Ptr[nt.DispatcherContext](at)
+	if err := p.Store(*disp); err != nil {
+		return 0, err
+	}
+	answer := t.CallBelow(sp, trampoline, disp.LanguageHandler, uint64(raised.Record),
+		disp.EstablisherFrame, uint64(raised.Context), uint64(at), uint64(at))
+	more, err := p.Load()
+	*disp = more
+	return nt.ExceptionDisposition(answer), err
+}
+
+// collided takes the registers of the frame that a collided unwind was at.
+func (d *Dispatcher) collided(disp *nt.DispatcherContext, regs *Registers) error {
+	w, err := guest.Ptr[nt.Context](disp.ContextRecord).Load()
+	if err != nil {
+		return err
+	}
+	regs.FromContext(&w)
+	regs.RIP = guest.Addr(disp.ControlPc)
+	return nil
+}
+
+// caller unwinds from the frame that disp is about.
+func (d *Dispatcher) caller(disp *nt.DispatcherContext, regs *Registers) error {
+	f, err := ReadFunction(guest.Addr(disp.ImageBase), disp.FunctionEntry)
+	if err != nil {
+		return err
+	}
+	_, err = d.VirtualUnwind(nt.UNW_FLAG_NHANDLER, guest.Addr(disp.ControlPc), f, regs, nil)
+	return err
+}
+
+// setFlags changes the flags of the EXCEPTION_RECORD at rec. One that has gone stays as it is: who
+// reads it next has the error.
+func setFlags(rec guest.Addr, set, clear uint32) {
+	flags, err := guest.Load32(rec + offsetFlags)
+	if err == nil {
+		_ = guest.Store32(rec+offsetFlags, flags&^clear|set)
+	}
+}
+
+// dispatcherArg is where, from the frame of SearchReturn and UnwindReturn, argument 5 is.
+const dispatcherArg = 0x20
+
+// NestedHandler is the exception handler of SearchReturn: the exception is one of a handler, so the
+// frame that this handles has an exception already. It tells that frame, except to an unwind.
+func (d *Dispatcher) NestedHandler(record, frame, disp guest.Addr) (nt.ExceptionDisposition, error) {
+	flags, err := guest.Load32(record + offsetFlags)
+	if err != nil || flags&nt.EXCEPTION_UNWIND != 0 {
+		return nt.ExceptionContinueSearch, err
+	}
+	old, err := oldDispatcher(frame)
+	if err != nil {
+		return 0, err
+	}
+	if err := guest.Store64(disp+offsetEstablisher, old.EstablisherFrame); err != nil {
+		return 0, err
+	}
+	return nt.ExceptionNestedException, nil
+}
+
+// CollidedHandler is the handler of UnwindReturn: what comes here has left a handler that an unwind
+// had called, and is to go on where that unwind was, in its stead.
+func (d *Dispatcher) CollidedHandler(frame, disp guest.Addr) (nt.ExceptionDisposition, error) {
+	old, err := oldDispatcher(frame)
+	if err != nil {
+		return 0, err
+	}
+	p := guest.Ptr[nt.DispatcherContext](disp)
+	mine, err := p.Load()
+	if err != nil {
+		return 0, err
+	}
+	old.TargetIp = mine.TargetIp
+	return nt.ExceptionCollidedUnwind, p.Store(old)
+}
+
+func oldDispatcher(frame guest.Addr) (nt.DispatcherContext, error) {
+	at, err := guest.LoadAddr(frame + dispatcherArg)
+	if err != nil {
+		return nt.DispatcherContext{}, err
+	}
+	return guest.Ptr[nt.DispatcherContext](at).Load()
+}

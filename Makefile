@@ -30,7 +30,7 @@ test:
 # The tests on drivers that others wrote. They skip, loudly, where the files are missing; with
 # DRVHOST_REQUIRE_REAL_DRIVERS=1 that is a failure.
 real:
-	$(GO) test -count=1 -v -run RealDriver ./pe ./driverhost/check
+	$(GO) test -count=1 -v -run TestReal ./pe ./driverhost/check
 
 # Prints each figure with its ratio to a floor from the same run.
 bench:

@@ -109,10 +109,10 @@ func TestALoopIsKickedOutWhenTheHostCloses(t *testing.T) {
 	for name, code := range map[string]uint32{"at PASSIVE_LEVEL": fixtures.IOCTL_FAULTS_LOOP,
 		"with a spin lock held": fixtures.IOCTL_FAULTS_LOOP_DISPATCH} {
 		t.Run(name, func(t *testing.T) {
-			h := drivertest.Load(t, fixture(t, "faults"), drivertest.Patience(time.Millisecond))
+			h := drivertest.Load(t, fixture(t, "faults"), drivertest.Patience(50*time.Millisecond))
 			f := drivertest.Open(t, h, `\\.\Faults`)
 			done := async(background, local{f}, code, nil, nil)
-			time.Sleep(5 * time.Millisecond)
+			eventually(t, "begun", func() bool { return h.Kernel.IO.Outstanding() == 1 })
 			report, err := h.Close()
 			require.NoError(t, err)
 			assert.Len(t, report.Stuck, 1)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -273,6 +274,11 @@ func (h *Host) unloadAll(report *CloseReport, deadline time.Time) error {
 // link for each Win32 name that its drivers have made and will make. It fails with a
 // *wire.ClaimedError when a living host has one of the names, and nothing is left in dir then.
 func (h *Host) Listen(dir string) error {
+	// With one thread for Go code, a client's connection that waits for its next request would hold
+	// up everything else for up to 10 ms.
+	if runtime.GOMAXPROCS(0) < 2 {
+		runtime.GOMAXPROCS(2)
+	}
 	h.mu.Lock()
 	listening, closed := h.server != nil, h.closed
 	h.mu.Unlock()

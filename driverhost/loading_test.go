@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -253,6 +254,7 @@ func TestOpensRaceUnload(t *testing.T) {
 					if !assert.ErrorAs(t, err, &busy) {
 						return
 					}
+					time.Sleep(20 * time.Microsecond)
 				}
 			}
 			for {

@@ -170,7 +170,7 @@ func TestHundredsOfPendingRequestsAreCancelledAtOnce(t *testing.T) {
 
 func TestABlockedDispatchHoldsUpNobodyElse(t *testing.T) {
 	h := drivertest.Load(t, fixture(t, "bench"), drivertest.Processors(2),
-		drivertest.Patience(time.Millisecond))
+		drivertest.Patience(100*time.Millisecond))
 	busy, other := drivertest.Open(t, h, `\\.\BenchDrv`), drivertest.Open(t, h, `\\.\BenchDrv`)
 	done := make(chan error, 1)
 	count := []byte{0, 0, 0, 0, 1, 0, 0, 0} // 2^32 rounds: many seconds
@@ -178,6 +178,7 @@ func TestABlockedDispatchHoldsUpNobodyElse(t *testing.T) {
 		_, err := busy.DeviceIoControl(background, fixtures.IOCTL_BENCH_COMPUTE, count, make([]byte, 8))
 		done <- err
 	}()
+	eventually(t, "begun", func() bool { return h.Kernel.IO.Outstanding() == 1 })
 	for range 100 {
 		_, err := other.DeviceIoControl(background, fixtures.IOCTL_BENCH_NULL, nil, nil)
 		require.NoError(t, err)
@@ -187,6 +188,7 @@ func TestABlockedDispatchHoldsUpNobodyElse(t *testing.T) {
 		assert.Fail(t, "the long request was over first")
 	default:
 	}
+	require.NoError(t, other.Close())
 	report, err := h.Close()
 	require.NoError(t, err)
 	require.Len(t, report.Stuck, 1)

@@ -108,6 +108,8 @@ type session struct {
 	announced bool
 	open      atomic.Pointer[irp.Open] // from CREATE on
 	gate      gate                     // requests of clients in this process
+	// cleaned says, inside Do, that CLEANUP has begun: a request that comes only now is cancelled.
+	cleaned bool
 	// lingers says that the file is closed, but that drivers may have references to it.
 	lingers atomic.Bool
 	final   sync.Once
@@ -229,7 +231,15 @@ func (s *session) start(r *irp.Request) (done bool) {
 	if o := s.open.Load(); r.Open != o {
 		r.Open = o
 	}
-	if err := s.t.Do(func() { done = s.h.Kernel.IO.Start(s.t, r) }); err != nil {
+	err := s.t.Do(func() {
+		if s.cleaned {
+			r.Status, r.IOStatus, r.Information, r.Written = nt.STATUS_CANCELLED, nt.STATUS_CANCELLED, 0, 0
+			done = true
+			return
+		}
+		done = s.h.Kernel.IO.Start(s.t, r)
+	})
+	if err != nil {
 		r.Abandon(StatusGone)
 		return false
 	}
@@ -270,7 +280,10 @@ func (s *session) close(gone bool) bool {
 	if gone {
 		s.cancelAll()
 	}
-	err := s.t.Do(func() { io.Cleanup(s.t, open) })
+	err := s.t.Do(func() {
+		s.cleaned = true
+		io.Cleanup(s.t, open)
+	})
 	if err == nil {
 		s.cancelAll()
 		open.WaitIdle()
@@ -409,9 +422,13 @@ func (s *session) describe() (what []string) {
 		}
 		what = append(what, text)
 	}
-	if len(what) == 0 {
+	switch {
+	case len(what) > 0:
+	case s.lingers.Load():
 		what = []string{fmt.Sprintf("the file %s: drivers have %d references to it", by,
 			s.h.Kernel.Dev.Holders(o.File))}
+	default:
+		what = []string{"the close of " + by}
 	}
 	return what
 }

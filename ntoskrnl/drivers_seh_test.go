@@ -1,8 +1,13 @@
 package ntoskrnl_test
 
 import (
+	"encoding/binary"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
+	"github.com/drvhost/drvhost/driverhost/drivertest"
+	"github.com/drvhost/drvhost/fixtures"
 	"github.com/drvhost/drvhost/nt"
 )
 
@@ -36,4 +41,24 @@ func TestSehDriver(t *testing.T) {
 			params: map[int]uint64{0: 0x1230, 1: 2, 2: 0},
 		},
 	})
+}
+
+// A time is one access violation that an __except block of the same function takes.
+func BenchmarkCaughtFault(b *testing.B) {
+	host := loadScenarios(b, "seh", 1)
+	f := drivertest.Open(b, host, deviceOf("seh"))
+	var many fixtures.Scenario
+	for _, s := range listScenarios(b, f) {
+		if s.Name == "an exception is caught many times" {
+			many = s
+		}
+	}
+	const times = 1000
+	for b.Loop() {
+		out := make([]byte, fixtures.ScenarioResultSize)
+		in := binary.LittleEndian.AppendUint32(nil, many.Number)
+		_, err := f.DeviceIoControl(b.Context(), fixtures.IOCTL_SCENARIO_RUN, in, out)
+		require.NoError(b, err)
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/times, "ns/exception")
 }

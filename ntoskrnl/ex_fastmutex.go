@@ -64,14 +64,20 @@ func exTryToAcquireFastMutex(c *Call, mutex guest.Addr) nt.Boolean {
 //	VOID ExAcquireFastMutexUnsafe(PFAST_MUTEX FastMutex)
 //
 // "ExAcquireFastMutexUnsafe function (wdm.h)".
-func exAcquireFastMutexUnsafe(c *Call, mutex guest.Addr) { c.Must(c.T.AcquireFastMutex(mutex, true)) }
+func exAcquireFastMutexUnsafe(c *Call, mutex guest.Addr) {
+	c.Must(c.T.AcquireFastMutex(mutex,
+		true))
+}
 
 // exReleaseFastMutexUnsafe gives such a mutex back.
 //
 //	VOID ExReleaseFastMutexUnsafe(PFAST_MUTEX FastMutex)
 //
 // "ExReleaseFastMutexUnsafe function (wdm.h)".
-func exReleaseFastMutexUnsafe(c *Call, mutex guest.Addr) { c.Must(c.T.ReleaseFastMutex(mutex, true)) }
+func exReleaseFastMutexUnsafe(c *Call, mutex guest.Addr) {
+	c.Must(c.T.ReleaseFastMutex(mutex,
+		true))
+}
 
 // keInitializeGuardedMutex makes a guarded mutex that is free.
 //

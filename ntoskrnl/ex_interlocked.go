@@ -97,7 +97,8 @@ func exInterlockedPopEntryList(c *Call, head, lock guest.Addr) guest.Addr {
 //	    PKSPIN_LOCK Lock)
 //
 // What it was. "ExInterlockedAddLargeInteger function (wdm.h)".
-func exInterlockedAddLargeInteger(c *Call, addend guest.Addr, increment uint64, lock guest.Addr) uint64 {
+func exInterlockedAddLargeInteger(c *Call, addend guest.Addr, increment uint64,
+	lock guest.Addr) uint64 {
 	before, err := c.T.AddLocked(addend, lock, increment, true)
 	c.Must(err)
 	return before

@@ -7,30 +7,31 @@ import (
 )
 
 // The pool. What stops Windows, such as a block that is freed twice or was written past its end,
-// stops this system with the same bugcheck.
+// stops this system with the same bugcheck. So does a call at too high an IRQL: the functions look at
+// that themselves, as it depends on the pool.
 var exPoolExports = []Export{
 	{Name: "ExAllocatePool", Fn: fn2(exAllocatePool), Params: "PoolType NumberOfBytes:d",
-		MaxIRQL: dispatch, Support: Full},
+		MaxIRQL: anyIRQL, Support: Full},
 	{Name: "ExAllocatePoolWithTag", Fn: fn3(exAllocatePoolWithTag),
-		Params: "PoolType NumberOfBytes:d Tag:tag", MaxIRQL: dispatch, Support: Full},
+		Params: "PoolType NumberOfBytes:d Tag:tag", MaxIRQL: anyIRQL, Support: Full},
 	{Name: "ExAllocatePoolWithTagPriority", Fn: fn4(exAllocatePoolWithTagPriority),
-		Params: "PoolType NumberOfBytes:d Tag:tag Priority:d", MaxIRQL: dispatch, Support: Full},
+		Params: "PoolType NumberOfBytes:d Tag:tag Priority:d", MaxIRQL: anyIRQL, Support: Full},
 	{Name: "ExAllocatePoolWithQuota", Fn: fn2(exAllocatePoolWithQuota),
-		Params: "PoolType NumberOfBytes:d", MaxIRQL: dispatch, Support: Full},
+		Params: "PoolType NumberOfBytes:d", MaxIRQL: anyIRQL, Support: Full},
 	{Name: "ExAllocatePoolWithQuotaTag", Fn: fn3(exAllocatePoolWithQuotaTag),
-		Params: "PoolType NumberOfBytes:d Tag:tag", MaxIRQL: dispatch, Support: Full},
+		Params: "PoolType NumberOfBytes:d Tag:tag", MaxIRQL: anyIRQL, Support: Full},
 	{Name: "ExAllocatePool2", Fn: fn3(exAllocatePool2), Params: "Flags NumberOfBytes:d Tag:tag",
-		MaxIRQL: dispatch, Support: Full},
+		MaxIRQL: anyIRQL, Support: Full},
 	{Name: "ExAllocatePool3", Fn: fn5(exAllocatePool3),
 		Params:  "Flags NumberOfBytes:d Tag:tag ExtendedParameters ExtendedParametersCount:d",
-		MaxIRQL: dispatch, Support: Partial,
+		MaxIRQL: anyIRQL, Support: Partial,
 		Note: "a priority has no effect; other extended parameters that are not optional give " +
 			"NULL"},
-	{Name: "ExFreePool", Fn: do1(exFreePool), Params: "P", MaxIRQL: dispatch, Support: Full},
-	{Name: "ExFreePoolWithTag", Fn: do2(exFreePoolWithTag), Params: "P Tag:tag", MaxIRQL: dispatch,
+	{Name: "ExFreePool", Fn: do1(exFreePool), Params: "P", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "ExFreePoolWithTag", Fn: do2(exFreePoolWithTag), Params: "P Tag:tag", MaxIRQL: anyIRQL,
 		Support: Full},
 	{Name: "ExFreePool2", Fn: do4(exFreePool2),
-		Params: "P Tag:tag ExtendedParameters ExtendedParametersCount:d", MaxIRQL: dispatch,
+		Params: "P Tag:tag ExtendedParameters ExtendedParametersCount:d", MaxIRQL: anyIRQL,
 		Support: Full},
 }
 
@@ -161,7 +162,7 @@ func (c *Call) orNull(a guest.Addr, err error) guest.Addr {
 //
 // "ExFreePool function (ntddk.h)".
 func exFreePool(c *Call, p guest.Addr) {
-	c.Must(c.Mm.CheckFreeIRQL(p, c.T.IRQL()))
+	c.checkFree(p)
 	c.Must(c.Mm.FreePool(p))
 }
 
@@ -171,6 +172,18 @@ func exFreePool(c *Call, p guest.Addr) {
 //
 // "ExFreePoolWithTag function (wdm.h)".
 func exFreePoolWithTag(c *Call, p guest.Addr, tag mm.Tag) {
-	c.Must(c.Mm.CheckFreeIRQL(p, c.T.IRQL()))
+	c.checkFree(p)
 	c.Must(c.Mm.FreePoolWithTag(p, tag))
+}
+
+// checkFree is the bugcheck of memory that must not be freed now: at this IRQL, or with a timer in it
+// that is set.
+func (c *Call) checkFree(p guest.Addr) {
+	c.Must(c.Mm.CheckFreeIRQL(p, c.T.IRQL()))
+	if !c.Ke.TimersSet() {
+		return
+	}
+	if b, ok := c.Mm.BlockAt(p); ok && !b.Freed {
+		c.Must(c.Ke.CheckFree(b.Addr, b.Size))
+	}
 }

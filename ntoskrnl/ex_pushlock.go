@@ -35,7 +35,8 @@ var exPushLockExports = []Export{
 
 	{Name: "ExAcquireSpinLockShared", Fn: fn1(exAcquireSpinLockShared), Params: "SpinLock",
 		MaxIRQL: dispatch, Support: Full},
-	{Name: "ExReleaseSpinLockShared", Fn: do2(exReleaseSpinLockShared), Params: "SpinLock OldIrql:d",
+	{Name: "ExReleaseSpinLockShared", Fn: do2(exReleaseSpinLockShared),
+		Params:  "SpinLock OldIrql:d",
 		MaxIRQL: dispatch, Support: Full},
 	{Name: "ExAcquireSpinLockExclusive", Fn: fn1(exAcquireSpinLockExclusive), Params: "SpinLock",
 		MaxIRQL: dispatch, Support: Full},
@@ -96,7 +97,10 @@ func exReleasePushLockEx(c *Call, lock guest.Addr, flags uint32) {
 // functions of drivers for older systems call.
 //
 //	VOID FASTCALL ExfAcquirePushLockExclusive(PEX_PUSH_LOCK PushLock)
-func exfAcquirePushLockExclusive(c *Call, lock guest.Addr) { exAcquirePushLockExclusiveEx(c, lock, 0) }
+func exfAcquirePushLockExclusive(c *Call, lock guest.Addr) {
+	exAcquirePushLockExclusiveEx(c, lock,
+		0)
+}
 
 func exfAcquirePushLockShared(c *Call, lock guest.Addr) { exAcquirePushLockSharedEx(c, lock, 0) }
 

@@ -103,7 +103,8 @@ func (c *Call) acquireShared(resource guest.Addr, wait nt.Boolean, mode ke.Share
 //
 //	BOOLEAN ExAcquireResourceSharedLite(PERESOURCE Resource, BOOLEAN Wait)
 //
-// FALSE if that would be to wait and Wait is not set. "ExAcquireResourceSharedLite function (wdm.h)".
+// FALSE if that would be to wait and Wait is not set. "ExAcquireResourceSharedLite function
+// (wdm.h)".
 func exAcquireResourceSharedLite(c *Call, resource guest.Addr, wait nt.Boolean) nt.Boolean {
 	return c.acquireShared(resource, wait, ke.Shared)
 }
@@ -135,8 +136,8 @@ func exReleaseResourceLite(c *Call, resource guest.Addr) {
 	c.Must(c.Ke.ReleaseResource(resource, uintptr(c.T.Object)))
 }
 
-// exReleaseResourceForThreadLite takes back one acquisition of a thread's, which ExGetCurrentResourceThread
-// has given.
+// exReleaseResourceForThreadLite takes back one acquisition of a thread's, which
+// ExGetCurrentResourceThread has given.
 //
 //	VOID ExReleaseResourceForThreadLite(PERESOURCE Resource, ERESOURCE_THREAD ResourceThreadId)
 //

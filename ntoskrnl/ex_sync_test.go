@@ -50,7 +50,8 @@ func TestResources(t *testing.T) {
 	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ExReinitializeResourceLite", a))
 	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ExDeleteResourceLite", a))
 	for _, fn := range []string{"ExReleaseResourceLite", "ExConvertExclusiveToSharedLite"} {
-		b := bugcheck(t, nt.PASSIVE_LEVEL, fn, func(r *driverRig) []uint64 { return []uint64{r.mem(0x68)} })
+		b := bugcheck(t, nt.PASSIVE_LEVEL, fn,
+			func(r *driverRig) []uint64 { return []uint64{r.mem(0x68)} })
 		assert.Equal(t, nt.RESOURCE_NOT_OWNED, b.Code)
 	}
 	b := bugcheck(t, nt.DISPATCH_LEVEL, "ExAcquireResourceSharedLite",
@@ -156,7 +157,10 @@ func TestWorkItemMisuse(t *testing.T) {
 		args     func(r *driverRig) []uint64
 		code     nt.BugCheck
 	}{
-		{"no routine", "ExQueueWorkItem", func(r *driverRig) []uint64 { return []uint64{r.mem(32), 1} },
+		{"no routine", "ExQueueWorkItem", func(r *driverRig) []uint64 {
+			return []uint64{r.mem(32),
+				1}
+		},
 			nt.WORKER_INVALID},
 		{"queued already", "ExQueueWorkItem", func(r *driverRig) []uint64 {
 			item := r.mem(32)
@@ -170,7 +174,8 @@ func TestWorkItemMisuse(t *testing.T) {
 			r.put64(w, w)
 			return []uint64{w}
 		}, nt.WORKER_INVALID},
-		{"of no device", "IoAllocateWorkItem", func(r *driverRig) []uint64 { return []uint64{r.mem(16)} },
+		{"of no device", "IoAllocateWorkItem",
+			func(r *driverRig) []uint64 { return []uint64{r.mem(16)} },
 			nt.REFERENCE_BY_POINTER},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -187,7 +192,8 @@ func TestCurrentThreadAndProcess(t *testing.T) {
 	assert.EqualValues(t, 0x2000, r.call("PsGetCurrentThreadProcessId"))
 	assert.EqualValues(t, 0x2000, r.call("PsGetProcessId", p))
 	assert.EqualValues(t, 0x2000, r.call("PsGetThreadProcessId", th))
-	for _, fn := range []string{"PsGetCurrentProcess", "IoGetCurrentProcess", "PsGetCurrentThreadProcess"} {
+	for _, fn := range []string{"PsGetCurrentProcess", "IoGetCurrentProcess",
+		"PsGetCurrentThreadProcess"} {
 		assert.Equal(t, p, r.call(fn), fn)
 	}
 	assert.Equal(t, p, r.call("PsGetThreadProcess", th))
@@ -199,7 +205,8 @@ func TestCurrentThreadAndProcess(t *testing.T) {
 	assert.EqualValues(t, nt.UserMode, uint8(r.call("ExGetPreviousMode")))
 	assert.False(t, r.bool("PsIsSystemThread", th))
 	assert.Equal(t, "client", r.readStr(r.call("PsGetProcessImageFileName", p)))
-	assert.Equal(t, uint64(r.Ke.SystemProcess.Object), r.u64(uint64(r.symbol("PsInitialSystemProcess"))))
+	assert.Equal(t, uint64(r.Ke.SystemProcess.Object),
+		r.u64(uint64(r.symbol("PsInitialSystemProcess"))))
 	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, r.status("PsTerminateSystemThread", 0))
 	assert.EqualValues(t, 8, r.i32("KeSetPriorityThread", th, 12))
 	assert.EqualValues(t, 12, r.i32("KeQueryPriorityThread", th))
@@ -215,7 +222,8 @@ func TestSystemThreads(t *testing.T) {
 	count, handle, id := r.mem(8), r.mem(8), r.mem(16)
 	create := func(routine uint64) uint64 {
 		t.Helper()
-		require.Equal(t, nt.STATUS_SUCCESS, r.status("PsCreateSystemThread", handle, 0, 0, 0, id, routine, count))
+		require.Equal(t, nt.STATUS_SUCCESS, r.status("PsCreateSystemThread", handle, 0, 0, 0, id,
+			routine, count))
 		th := r.Ke.ThreadByID(uintptr(r.u64(id + 8)))
 		if th == nil {
 			return 0 // it has ended
@@ -235,11 +243,13 @@ func TestSystemThreads(t *testing.T) {
 	// The thread begins when its creator has its handle, so its object can still be had.
 	th := create(r.routine(append(code, 0xFF, 0xD0, 0xCC)...))
 	if th != 0 {
-		assert.Equal(t, nt.STATUS_SUCCESS, r.status("KeWaitForSingleObject", th, 0, 0, 0, r.due(10*time.Second)))
+		assert.Equal(t, nt.STATUS_SUCCESS, r.status("KeWaitForSingleObject", th, 0, 0, 0,
+			r.due(10*time.Second)))
 		assert.Equal(t, nt.STATUS_CANCELLED, guest.Ptr[nt.EThread](guest.Addr(th)).Ref().ExitStatus)
 	}
 	assert.Nil(t, r.Crashed())
-	assert.Equal(t, nt.STATUS_INVALID_HANDLE, r.status("PsCreateSystemThread", handle, 0, 0, 0x1234, 0, r.routine(0xC3), 0))
+	assert.Equal(t, nt.STATUS_INVALID_HANDLE, r.status("PsCreateSystemThread", handle, 0, 0, 0x1234,
+		0, r.routine(0xC3), 0))
 }
 
 func TestProcessors(t *testing.T) {
@@ -346,18 +356,23 @@ func TestCallbacks(t *testing.T) {
 	assert.NotZero(t, r.call("ExRegisterCallback", cb, routine, count))
 	assert.Zero(t, r.call("ExRegisterCallback", cb, routine, count), "one is all that is allowed")
 	for _, fn := range []string{"ExNotifyCallback", "ExRegisterCallback", "ExUnregisterCallback"} {
-		b := bugcheck(t, nt.PASSIVE_LEVEL, fn, func(r *driverRig) []uint64 { return []uint64{r.mem(16), 0, 0} })
+		b := bugcheck(t, nt.PASSIVE_LEVEL, fn,
+			func(r *driverRig) []uint64 { return []uint64{r.mem(16), 0, 0} })
 		assert.Equal(t, nt.REFERENCE_BY_POINTER, b.Code, fn)
 	}
 }
 
 func TestBugChecksOnPurpose(t *testing.T) {
-	b := bugcheck(t, 5, "KeBugCheckEx", func(*driverRig) []uint64 { return []uint64{0xE2, 1, 2, 3, 4} })
+	b := bugcheck(t, 5, "KeBugCheckEx", func(*driverRig) []uint64 {
+		return []uint64{0xE2, 1, 2, 3,
+			4}
+	})
 	assert.Equal(t, nt.MANUALLY_INITIATED_CRASH, b.Code)
 	assert.Equal(t, [4]uint64{1, 2, 3, 4}, b.Params)
 	assert.EqualValues(t, 5, b.IRQL)
 	assert.Contains(t, b.Reason, "KeBugCheckEx")
-	b = bugcheck(t, nt.PASSIVE_LEVEL, "KeBugCheck", func(*driverRig) []uint64 { return []uint64{0xE2} })
+	b = bugcheck(t, nt.PASSIVE_LEVEL, "KeBugCheck",
+		func(*driverRig) []uint64 { return []uint64{0xE2} })
 	assert.Equal(t, nt.MANUALLY_INITIATED_CRASH, b.Code)
 }
 
@@ -381,7 +396,8 @@ func TestDeviceQueues(t *testing.T) {
 		for i, key := range []uint64{30, 10, 20, 10} {
 			assert.True(t, insertByKey(i, key))
 		}
-		assert.Equal(t, e[2], call("KeRemoveByKeyDeviceQueue", q, 15), "20 is the first not below 15")
+		assert.Equal(t, e[2], call("KeRemoveByKeyDeviceQueue", q, 15),
+			"20 is the first not below 15")
 		assert.Equal(t, e[1], call("KeRemoveByKeyDeviceQueue", q, 99), "none: the first of all")
 		assert.Equal(t, e[3], call("KeRemoveDeviceQueue", q), "behind an equal key")
 		assert.Equal(t, e[0], call("KeRemoveDeviceQueue", q))

@@ -51,7 +51,8 @@ func rtlpUnwindHandler(c *Call, _, frame, _, dispatcher guest.Addr) nt.Exception
 // startExceptions makes the dispatcher, when the built-in modules are there.
 func (k *Kernel) startExceptions() {
 	k.seh = &seh.Dispatcher{Tables: seh.Tables{Linker: k.Linker},
-		SearchReturn: k.symbol(symSearchReturn), UnwindReturn: k.symbol(symUnwindReturn)}
+		SearchReturn: k.symbol(symSearchReturn), UnwindReturn: k.symbol(symUnwindReturn),
+		CSpecific: k.symbol("__C_specific_handler")}
 }
 
 // sehThread is a thread as the dispatcher sees it.
@@ -65,8 +66,9 @@ func (c *sehThread) CallBelow(sp, trampoline, fn guest.Addr, args ...uint64) uin
 	return c.T.CallBelow(sp, trampoline, fn, args...)
 }
 
-// Resume implements seh.Thread. The import call that made the Call which goes on is under way again.
-func (c *sehThread) Resume() {
+// resume goes on with guest code as the context says, and does not return. The import call that made
+// the Call which goes on is under way again.
+func (c *Call) resume() {
 	depth := c.T.Owner(guest.Addr(c.ctx.GPR[engine.RSP]))
 	if index, ok := c.T.CallingImport(depth); ok && int(index) < len(c.rows) {
 		c.row = &c.rows[index]
@@ -75,8 +77,8 @@ func (c *sehThread) Resume() {
 }
 
 // exception raises an exception in the driver, whose code is at rip: at the instruction that faulted,
-// or behind a call of an export. It returns if a filter repaired what faulted, so that the thread is
-// to go on as its context says; out of an export it does not return.
+// or behind a call of an export. It returns, but not out of an export, if the thread is to go on as
+// its context says.
 func (k *Kernel) exception(t *ke.Thread, status nt.Status, rip guest.Addr, info []uint64, what string) {
 	c := t.Context()
 	rec := nt.ExceptionRecord{ExceptionCode: status, ExceptionAddress: rip}
@@ -97,9 +99,9 @@ func (k *Kernel) dispatch(t *ke.Thread, rec nt.ExceptionRecord, record guest.Add
 	c := t.Context()
 	inExport := c.Resume != engine.ResumeFull
 	outcome, raised, err := k.seh.Dispatch((*sehThread)(k.call(t)), rec, record, seh.Capture(c))
-	if outcome == seh.Continued {
+	if outcome == seh.Resumed {
 		if inExport || t.Owner(guest.Addr(c.GPR[engine.RSP])) != t.Depth() {
-			(*sehThread)(k.call(t)).Resume()
+			k.call(t).resume()
 		}
 		return
 	}
@@ -109,7 +111,11 @@ func (k *Kernel) dispatch(t *ke.Thread, rec nt.ExceptionRecord, record guest.Add
 // unhandled is the bugcheck of an exception that no handler took.
 func (k *Kernel) unhandled(t *ke.Thread, rec *nt.ExceptionRecord, raised seh.Raised, what string,
 	err error) {
-	if what == "" {
+	switch {
+	case rec.ExceptionCode == nt.STATUS_ACCESS_VIOLATION && rec.NumberParameters == 2:
+		what = k.describeAccess(uint64(rec.ExceptionInformation[1]),
+			uint64(rec.ExceptionInformation[0]), rec.ExceptionAddress, what)
+	case what == "":
 		what = "at " + k.Where(rec.ExceptionAddress)
 	}
 	status, rip := uint64(rec.ExceptionCode), uint64(rec.ExceptionAddress)

@@ -115,6 +115,7 @@ var components = [][]Export{
 	obHandleExports,
 	obNameExports,
 	obReferenceExports,
+	obSecurityExports,
 	obTypeExports,
 	poExports,
 	psModuleExports,
@@ -140,6 +141,7 @@ var components = [][]Export{
 	zwDirectoryExports,
 	zwEventExports,
 	zwHandleExports,
+	zwProcessExports,
 }
 
 // Exports gives the whole table, sorted by name as an export directory is.

@@ -79,6 +79,27 @@ const trapDoubleFault = 8
 // memoryFault is an access that the page tables refuse, at address addr by the instruction at rip:
 // the bugcheck that Windows gives for it at this IRQL and address, or an exception.
 func (k *Kernel) memoryFault(t *ke.Thread, addr, op uint64, rip guest.Addr, how string) {
+	what := func() string { return k.describeAccess(addr, op, rip, how) }
+	switch irql := t.IRQL(); {
+	case irql >= nt.DISPATCH_LEVEL:
+		t.Crash(&ke.Bugcheck{Code: nt.DRIVER_IRQL_NOT_LESS_OR_EQUAL,
+			Params: [4]uint64{addr, uint64(irql), op, uint64(rip)},
+			Reason: what() + " at " + irql.String()})
+	case op == accessExecute && k.pageHas(addr, guest.ProtRead):
+		t.Crash(&ke.Bugcheck{Code: nt.ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY,
+			Params: [4]uint64{addr, 0, 0, 0}, Reason: what() + ", which is not executable"})
+	case op == accessWrite && k.pageHas(addr, guest.ProtRead):
+		t.Crash(&ke.Bugcheck{Code: nt.ATTEMPTED_WRITE_TO_READONLY_MEMORY,
+			Params: [4]uint64{addr, 0, 0, 0}, Reason: what() + ", which is read-only"})
+	case addr >= uint64(guest.SystemRangeStart) && addr != ^uint64(0):
+		t.Crash(&ke.Bugcheck{Code: nt.PAGE_FAULT_IN_NONPAGED_AREA,
+			Params: [4]uint64{addr, op, uint64(rip), 0}, Reason: what()})
+	}
+	k.exception(t, nt.STATUS_ACCESS_VIOLATION, rip, []uint64{op, addr}, how)
+}
+
+// describeAccess says what an access was that the page tables refuse.
+func (k *Kernel) describeAccess(addr, op uint64, rip guest.Addr, how string) string {
 	what := fmt.Sprintf("%s %#x at %s", accessVerb(op), addr, k.Where(rip))
 	if addr == ^uint64(0) {
 		what = "access to a non-canonical address, or a privileged instruction, at " + k.Where(rip)
@@ -86,16 +107,13 @@ func (k *Kernel) memoryFault(t *ke.Thread, addr, op uint64, rip guest.Addr, how 
 	if how != "" {
 		what += " (" + how + ")"
 	}
-	switch irql := t.IRQL(); {
-	case irql >= nt.DISPATCH_LEVEL:
-		t.Crash(&ke.Bugcheck{Code: nt.DRIVER_IRQL_NOT_LESS_OR_EQUAL,
-			Params: [4]uint64{addr, uint64(irql), op, uint64(rip)},
-			Reason: what + " at " + irql.String()})
-	case addr >= uint64(guest.SystemRangeStart) && addr != ^uint64(0):
-		t.Crash(&ke.Bugcheck{Code: nt.PAGE_FAULT_IN_NONPAGED_AREA,
-			Params: [4]uint64{addr, op, uint64(rip), 0}, Reason: what})
-	}
-	k.exception(t, nt.STATUS_ACCESS_VIOLATION, rip, []uint64{op, addr}, what)
+	return what
+}
+
+// pageHas reports whether the page at addr is there with at least the given protection.
+func (k *Kernel) pageHas(addr uint64, prot guest.Prot) bool {
+	info, ok := k.space.Lookup(guest.Addr(addr))
+	return ok && info.Committed && info.Prot&prot == prot
 }
 
 // irqlTooHigh is the bugcheck of an export that is called above its highest IRQL.

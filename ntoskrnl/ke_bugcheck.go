@@ -10,7 +10,8 @@ var keBugCheckExports = []Export{
 	{Name: "KeBugCheck", Fn: do1(keBugCheck), Params: "BugCheckCode", MaxIRQL: anyIRQL,
 		Support: Full},
 	{Name: "KeBugCheckEx", Fn: do5(keBugCheckEx),
-		Params:  "BugCheckCode BugCheckParameter1 BugCheckParameter2 BugCheckParameter3 BugCheckParameter4",
+		Params: "BugCheckCode BugCheckParameter1 BugCheckParameter2 BugCheckParameter3 " +
+			"BugCheckParameter4",
 		MaxIRQL: anyIRQL, Support: Full},
 }
 

@@ -7,11 +7,13 @@ import (
 
 // Caches, which x64 keeps coherent with devices: there is nothing to flush.
 var keCacheExports = []Export{
-	{Name: "KeFlushIoBuffers", Fn: do3(keFlushIoBuffers), Params: "Mdl ReadOperation:b DmaOperation:b",
+	{Name: "KeFlushIoBuffers", Fn: do3(keFlushIoBuffers),
+		Params:  "Mdl ReadOperation:b DmaOperation:b",
 		MaxIRQL: dispatch, Support: Full},
 	{Name: "KeFlushWriteBuffer", Fn: do0(keFlushWriteBuffer), Hal: true, MaxIRQL: anyIRQL,
 		Support: Full},
-	{Name: "KeInvalidateAllCaches", Fn: fn0(keInvalidateAllCaches), MaxIRQL: dispatch, Support: Full},
+	{Name: "KeInvalidateAllCaches", Fn: fn0(keInvalidateAllCaches), MaxIRQL: dispatch,
+		Support: Full},
 }
 
 // keFlushIoBuffers makes processors and devices see the same of a buffer. On x64 they always do.

@@ -29,8 +29,8 @@ var keDeviceQueueExports = []Export{
 // "KeInitializeDeviceQueue function (wdm.h)".
 func keInitializeDeviceQueue(c *Call, queue guest.Addr) { c.Must(ke.InitializeDeviceQueue(queue)) }
 
-// keInsertDeviceQueue queues an entry for a device that is busy, and makes busy one that is not. The
-// caller is at DISPATCH_LEVEL.
+// keInsertDeviceQueue queues an entry for a device that is busy, and makes busy one that is not.
+// The caller is at DISPATCH_LEVEL.
 //
 //	BOOLEAN KeInsertDeviceQueue(PKDEVICE_QUEUE DeviceQueue, PKDEVICE_QUEUE_ENTRY DeviceQueueEntry)
 //
@@ -68,8 +68,8 @@ func keRemoveDeviceQueue(c *Call, queue guest.Addr) guest.Addr {
 	return entry
 }
 
-// keRemoveByKeyDeviceQueue takes the first entry whose key is not less out of the queue, or else the
-// first of all.
+// keRemoveByKeyDeviceQueue takes the first entry whose key is not less out of the queue, or else
+// the first of all.
 //
 //	PKDEVICE_QUEUE_ENTRY KeRemoveByKeyDeviceQueue(PKDEVICE_QUEUE DeviceQueue, ULONG SortKey)
 //

@@ -48,7 +48,8 @@ var (
 // soon wants a word to become n.
 func (r *driverRig) soon(n uint64, at uint64) {
 	r.t.Helper()
-	require.Eventually(r.t, func() bool { return r.u64(at) == n }, 10*time.Second, 100*time.Microsecond)
+	require.Eventually(r.t, func() bool { return r.u64(at) == n }, 10*time.Second,
+		100*time.Microsecond)
 }
 
 func TestEvents(t *testing.T) {
@@ -122,7 +123,8 @@ func TestMutexes(t *testing.T) {
 		assert.EqualValues(t, 0, int32(call("KeReadStateMutant", m)))
 		assert.EqualValues(t, 0, uint8(call("KeAreApcsDisabled")))
 		assert.EqualValues(t, 0, int32(call("KeReleaseMutant", m, 0, 1, 0)))
-		assert.EqualValues(t, nt.STATUS_ABANDONED_WAIT_0, call("KeWaitForSingleObject", m, 0, 0, 0, 0))
+		assert.EqualValues(t, nt.STATUS_ABANDONED_WAIT_0, call("KeWaitForSingleObject", m, 0, 0, 0,
+			0))
 		assert.EqualValues(t, 0, int32(call("KeReleaseMutant", m, 0, 0, 0)))
 	}))
 	b := bugcheck(t, nt.PASSIVE_LEVEL, "KeReleaseMutex", func(r *driverRig) []uint64 {
@@ -142,7 +144,8 @@ func TestWaits(t *testing.T) {
 		r.put64(array+uint64(8*i), a)
 	}
 	wait := func(count int, typ nt.WaitType, timeout, blocks uint64) nt.Status {
-		return r.status("KeWaitForMultipleObjects", uint64(count), array, uint64(typ), 0, 0, 0, timeout, blocks)
+		return r.status("KeWaitForMultipleObjects", uint64(count), array, uint64(typ), 0, 0, 0,
+			timeout, blocks)
 	}
 	assert.Equal(t, nt.STATUS_TIMEOUT, wait(4, nt.WaitAny, r.due(time.Millisecond), blocks))
 	r.call("KeSetEvent", e[2], 0, 0)
@@ -156,7 +159,8 @@ func TestWaits(t *testing.T) {
 		assert.Zero(t, r.i32("KeReadStateEvent", a))
 	}
 	start := time.Now()
-	assert.Equal(t, nt.STATUS_SUCCESS, r.status("KeDelayExecutionThread", 0, 0, r.due(2*time.Millisecond)))
+	assert.Equal(t, nt.STATUS_SUCCESS, r.status("KeDelayExecutionThread", 0, 0,
+		r.due(2*time.Millisecond)))
 	assert.GreaterOrEqual(t, time.Since(start), 2*time.Millisecond)
 	start = time.Now()
 	r.call("KeStallExecutionProcessor", 50)
@@ -181,11 +185,20 @@ func TestWaitMisuse(t *testing.T) {
 			func(r *driverRig) []uint64 { return []uint64{r.mem(24), 0, 0, 0, r.due(time.Second)} },
 			nt.DRIVER_VERIFIER_DETECTED_VIOLATION},
 		{"a delay at DISPATCH_LEVEL", nt.DISPATCH_LEVEL, "KeDelayExecutionThread",
-			func(r *driverRig) []uint64 { return []uint64{0, 0, r.due(0)} }, nt.IRQL_NOT_LESS_OR_EQUAL},
+			func(r *driverRig) []uint64 {
+				return []uint64{0, 0,
+					r.due(0)}
+			}, nt.IRQL_NOT_LESS_OR_EQUAL},
 		{"setting an event above DISPATCH_LEVEL", 3, "KeSetEvent",
-			func(r *driverRig) []uint64 { return []uint64{r.mem(24), 0, 0} }, nt.IRQL_NOT_LESS_OR_EQUAL},
+			func(r *driverRig) []uint64 {
+				return []uint64{r.mem(24), 0,
+					0}
+			}, nt.IRQL_NOT_LESS_OR_EQUAL},
 		{"setting an event at DISPATCH_LEVEL with a wait to come", nt.DISPATCH_LEVEL, "KeSetEvent",
-			func(r *driverRig) []uint64 { return []uint64{r.mem(24), 0, 1} }, nt.IRQL_NOT_LESS_OR_EQUAL},
+			func(r *driverRig) []uint64 {
+				return []uint64{r.mem(24), 0,
+					1}
+			}, nt.IRQL_NOT_LESS_OR_EQUAL},
 		{"an address where nothing is", 0, "KeSetEvent",
 			func(r *driverRig) []uint64 { return []uint64{0x10, 0, 0} },
 			nt.SYSTEM_THREAD_EXCEPTION_NOT_HANDLED},
@@ -252,7 +265,8 @@ func TestTimersAndDPCs(t *testing.T) {
 	assert.False(t, r.bool("KeSetTimerEx", timer, 0, 1, dpc))
 	assert.Equal(t, nt.STATUS_SUCCESS, r.status("KeWaitForSingleObject", timer, 0, 0, 0, 0))
 	assert.Equal(t, nt.STATUS_SUCCESS, r.status("KeWaitForSingleObject", timer, 0, 0, 0, 0))
-	require.Eventually(t, func() bool { return r.u64(count) >= 7 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return r.u64(count) >= 7 }, 10*time.Second,
+		time.Millisecond)
 	assert.True(t, r.bool("KeCancelTimer", timer))
 
 	b := bugcheck(t, nt.PASSIVE_LEVEL, "KeInitializeTimer", func(r *driverRig) []uint64 {

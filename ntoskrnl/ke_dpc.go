@@ -67,8 +67,8 @@ func keRemoveQueueDpc(c *Call, dpc guest.Addr) nt.Boolean {
 	return boolean(removed)
 }
 
-// keSetImportanceDpc sets how urgent a DPC is: one of HighImportance goes to the front of the queue.
-// All are run as soon as they can be.
+// keSetImportanceDpc sets how urgent a DPC is: one of HighImportance goes to the front of the
+// queue. All are run as soon as they can be.
 //
 //	VOID KeSetImportanceDpc(PRKDPC Dpc, KDPC_IMPORTANCE Importance)
 //

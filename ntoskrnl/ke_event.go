@@ -12,8 +12,10 @@ var keEventExports = []Export{
 		MaxIRQL: anyIRQL, Support: Full},
 	{Name: "KeSetEvent", Fn: fn3(keSetEvent), Params: "Event Increment:d Wait:b", MaxIRQL: dispatch,
 		Support: Full},
-	{Name: "KeResetEvent", Fn: fn1(keResetEvent), Params: "Event", MaxIRQL: dispatch, Support: Full},
-	{Name: "KeClearEvent", Fn: do1(keClearEvent), Params: "Event", MaxIRQL: dispatch, Support: Full},
+	{Name: "KeResetEvent", Fn: fn1(keResetEvent), Params: "Event", MaxIRQL: dispatch,
+		Support: Full},
+	{Name: "KeClearEvent", Fn: do1(keClearEvent), Params: "Event", MaxIRQL: dispatch,
+		Support: Full},
 	{Name: "KePulseEvent", Fn: fn3(kePulseEvent), Params: "Event Increment:d Wait:b",
 		MaxIRQL: dispatch, Support: Full},
 	{Name: "KeReadStateEvent", Fn: fn1(keReadState), Params: "Event", MaxIRQL: dispatch,
@@ -39,9 +41,9 @@ func keInitializeEvent(c *Call, event guest.Addr, typ nt.EventType, state nt.Boo
 //
 //	LONG KeSetEvent(PRKEVENT Event, KPRIORITY Increment, BOOLEAN Wait)
 //
-// The state from before. The priority boost has no effect: priorities have none. Wait promises a wait
-// that follows at once; set and wait are two steps all the same, which nobody can tell apart who
-// does not count on being undisturbed on his processor. "KeSetEvent function (wdm.h)".
+// The state from before. The priority boost has no effect: priorities have none. Wait promises a
+// wait that follows at once; set and wait are two steps all the same, which nobody can tell apart
+// who does not count on being undisturbed on his processor. "KeSetEvent function (wdm.h)".
 func keSetEvent(c *Call, event guest.Addr, increment int32, wait nt.Boolean) int32 {
 	if wait != 0 {
 		c.atMost(apc)

@@ -2,8 +2,8 @@ package ntoskrnl
 
 import "github.com/drvhost/drvhost/nt"
 
-// IRQL, and critical and guarded regions. KeGetCurrentIrql and its like are code in ntoskrnl.exe; see
-// ke_leaf.go.
+// IRQL, and critical and guarded regions. KeGetCurrentIrql and its like are code in ntoskrnl.exe;
+// see ke_leaf.go.
 var keIRQLExports = []Export{
 	{Name: "KeGetCurrentIrql", Code: codeGetIRQL, Hal: true, MaxIRQL: anyIRQL, Support: Full},
 	{Name: "KfRaiseIrql", Code: codeRaiseIRQL, Hal: true, Params: "NewIrql:d", MaxIRQL: anyIRQL,

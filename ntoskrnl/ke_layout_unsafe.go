@@ -19,8 +19,9 @@ const (
 
 // Offsets into KLOCK_QUEUE_HANDLE, in bytes.
 const (
-	lockQueueNext    = unsafe.Offsetof(nt.KLockQueueHandle{}.LockQueue) + unsafe.Offsetof(nt.KSpinLockQueue{}.Next)
-	lockQueueLock    = unsafe.Offsetof(nt.KLockQueueHandle{}.LockQueue) + unsafe.Offsetof(nt.KSpinLockQueue{}.Lock)
+	lockQueue        = unsafe.Offsetof(nt.KLockQueueHandle{}.LockQueue)
+	lockQueueNext    = lockQueue + unsafe.Offsetof(nt.KSpinLockQueue{}.Next)
+	lockQueueLock    = lockQueue + unsafe.Offsetof(nt.KSpinLockQueue{}.Lock)
 	lockQueueOldIRQL = unsafe.Offsetof(nt.KLockQueueHandle{}.OldIrql)
 )
 

@@ -27,8 +27,9 @@ var (
 	codeAcquireSpinLock = &Code{Text: leafText(addrAcquireSpinLock),
 		Next: "KiAcquireSpinLockRaiseToDpc"}
 	codeReleaseSpinLock = &Code{Text: leafText(addrReleaseSpinLock), Next: "KiReleaseSpinLock"}
-	codeAcquireAtDPC    = &Code{Text: leafText(addrAcquireAtDPC), Next: "KiAcquireSpinLockAtDpcLevel"}
-	codeReleaseFromDPC  = &Code{Text: leafText(addrReleaseFromDPC),
+	codeAcquireAtDPC    = &Code{Text: leafText(addrAcquireAtDPC),
+		Next: "KiAcquireSpinLockAtDpcLevel"}
+	codeReleaseFromDPC = &Code{Text: leafText(addrReleaseFromDPC),
 		Next: "KiReleaseSpinLockFromDpcLevel"}
 	codeAcquireQueued = &Code{Text: leafText(addrAcquireQueued),
 		Next: "KiAcquireInStackQueuedSpinLock"}

@@ -2,17 +2,18 @@
 //
 // As in leaf_amd64.s, each is copied out of Go's text into ntoskrnl.exe and has the calling
 // convention of x64 Windows. What is not the common case (a lock that is taken, a DPC that waits, a
-// level that is not allowed) goes on to an export of the kernel's own, whose thunk leaves for Go: the
-// code runs into it at its end, with the arguments where they were.
+// level that is not allowed) goes on to an export of the kernel's own, whose thunk leaves for Go:
+// the code runs into it at its end, with the arguments where they were.
 //
 // The IRQL is a byte of the KPCR, at which GS points. Below DISPATCH_LEVEL the thread may move to
 // another processor between any two instructions, but its IRQL comes with it.
 //
-// Lowering the IRQL without leaving loses no DPC. Whoever queues one sets the KPCR's pending word and
-// then kicks the thread that holds the processor. This code stores the new level and then reads the
-// word. If the kick comes before the store, the word was set before it, and is seen; if it comes
-// after, the thread is below DISPATCH_LEVEL, and runs the DPC when it is kicked out. The processor may
-// let the load pass the store, but a signal finds the instructions before it done and none behind.
+// Lowering the IRQL without leaving loses no DPC. Whoever queues one sets the KPCR's pending word
+// and then kicks the thread that holds the processor. This code stores the new level and then reads
+// the word. If the kick comes before the store, the word was set before it, and is seen; if it
+// comes after, the thread is below DISPATCH_LEVEL, and runs the DPC when it is kicked out. The
+// processor may let the load pass the store, but a signal finds the instructions before it done and
+// none behind.
 #include "go_asm.h"
 #include "textflag.h"
 
@@ -104,8 +105,8 @@ taken:
 slow:
 	END_MARK
 
-// void KeReleaseSpinLock(KSPIN_LOCK *lock, KIRQL level). In the slow case a null lock says that it is
-// released already, and the level set.
+// void KeReleaseSpinLock(KSPIN_LOCK *lock, KIRQL level). In the slow case a null lock says that it
+// is released already, and the level set.
 TEXT ·leafReleaseSpinLock(SB), NOSPLIT|NOFRAME, $0-0
 	MOVQ THREAD, R8
 	ORQ  $1, R8

@@ -19,7 +19,10 @@ import (
 func (r *driverRig) on(f func(call func(name string, args ...uint64) uint64)) {
 	r.t.Helper()
 	require.NoError(r.t, r.thread.Do(func() {
-		f(func(name string, args ...uint64) uint64 { return r.thread.Call(r.symbol(name), args...) })
+		f(func(name string, args ...uint64) uint64 {
+			return r.thread.Call(r.symbol(name),
+				args...)
+		})
 	}))
 }
 
@@ -144,7 +147,8 @@ func TestLockMisuse(t *testing.T) {
 		args func(r *driverRig) []uint64
 		code nt.BugCheck
 	}{
-		{"taking one's own lock", 0, "KeAcquireSpinLockRaiseToDpc", owned, nt.SPIN_LOCK_ALREADY_OWNED},
+		{"taking one's own lock", 0, "KeAcquireSpinLockRaiseToDpc", owned,
+			nt.SPIN_LOCK_ALREADY_OWNED},
 		{"taking one's own lock at DISPATCH_LEVEL", 2, "KeAcquireSpinLockAtDpcLevel", owned,
 			nt.SPIN_LOCK_ALREADY_OWNED},
 		{"taking one's own queued lock", 0, "KeAcquireInStackQueuedSpinLock", owned,
@@ -157,20 +161,25 @@ func TestLockMisuse(t *testing.T) {
 		{"releasing a lock to a higher level", 0, "KeReleaseSpinLock", func(r *driverRig) []uint64 {
 			return []uint64{owned(r)[0], 2}
 		}, nt.IRQL_NOT_LESS_OR_EQUAL},
-		{"raising to a lower level", 2, "KfRaiseIrql", func(*driverRig) []uint64 { return []uint64{1} },
+		{"raising to a lower level", 2, "KfRaiseIrql",
+			func(*driverRig) []uint64 { return []uint64{1} },
 			nt.IRQL_NOT_GREATER_OR_EQUAL},
-		{"raising above HIGH_LEVEL", 2, "KfRaiseIrql", func(*driverRig) []uint64 { return []uint64{16} },
+		{"raising above HIGH_LEVEL", 2, "KfRaiseIrql",
+			func(*driverRig) []uint64 { return []uint64{16} },
 			nt.IRQL_NOT_GREATER_OR_EQUAL},
 		{"raising to DISPATCH_LEVEL from above", 5, "KeRaiseIrqlToDpcLevel",
 			func(*driverRig) []uint64 { return nil }, nt.IRQL_NOT_GREATER_OR_EQUAL},
-		{"lowering to a higher level", 0, "KeLowerIrql", func(*driverRig) []uint64 { return []uint64{2} },
+		{"lowering to a higher level", 0, "KeLowerIrql",
+			func(*driverRig) []uint64 { return []uint64{2} },
 			nt.IRQL_NOT_LESS_OR_EQUAL},
-		{"a fast mutex at DISPATCH_LEVEL", 2, "ExAcquireFastMutex", free, nt.IRQL_NOT_LESS_OR_EQUAL},
-		{"releasing a fast mutex that is free", 0, "ExReleaseFastMutex", func(r *driverRig) []uint64 {
-			m := r.mem(0x38)
-			r.call("KeInitializeGuardedMutex", m)
-			return []uint64{m}
-		}, nt.THREAD_NOT_MUTEX_OWNER},
+		{"a fast mutex at DISPATCH_LEVEL", 2, "ExAcquireFastMutex", free,
+			nt.IRQL_NOT_LESS_OR_EQUAL},
+		{"releasing a fast mutex that is free", 0, "ExReleaseFastMutex",
+			func(r *driverRig) []uint64 {
+				m := r.mem(0x38)
+				r.call("KeInitializeGuardedMutex", m)
+				return []uint64{m}
+			}, nt.THREAD_NOT_MUTEX_OWNER},
 		{"a list that is none", 0, "ExInterlockedInsertTailList", func(r *driverRig) []uint64 {
 			head := r.mem(16)
 			r.put64(head, head)

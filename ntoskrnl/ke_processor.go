@@ -164,7 +164,8 @@ func keGetProcessorIndexFromNumber(c *Call, number guest.Addr) uint32 {
 //
 //	VOID KeSetSystemAffinityThread(KAFFINITY Affinity)
 //
-// INVALID_AFFINITY_SET for none that the system has. "KeSetSystemAffinityThread function (ntddk.h)".
+// INVALID_AFFINITY_SET for none that the system has. "KeSetSystemAffinityThread function
+// (ntddk.h)".
 func keSetSystemAffinityThread(c *Call, mask uint64) {
 	if mask&c.Ke.ActiveProcessors() == 0 {
 		c.T.Bugcheck(nt.INVALID_AFFINITY_SET, mask, 0, 0, 0)

@@ -73,7 +73,8 @@ func keAcquireSpinLockRaiseToDpc(c *Call, lock guest.Addr) nt.IRQL {
 //
 //	VOID KeReleaseSpinLock(PKSPIN_LOCK SpinLock, KIRQL NewIrql)
 //
-// SPIN_LOCK_NOT_OWNED for a lock that the caller does not own. "KeReleaseSpinLock function (wdm.h)".
+// SPIN_LOCK_NOT_OWNED for a lock that the caller does not own. "KeReleaseSpinLock function
+// (wdm.h)".
 func keReleaseSpinLock(c *Call, lock guest.Addr, irql nt.IRQL) {
 	if lock != 0 { // else guest code has released it
 		c.Must(c.T.ReleaseSpinLock(lock))
@@ -128,8 +129,8 @@ func keTestSpinLock(c *Call, lock guest.Addr) nt.Boolean {
 	return boolean(free)
 }
 
-// keAcquireInStackQueuedSpinLock takes a queued spin lock at DISPATCH_LEVEL. The lock is handed on in
-// no particular order. A lock is used as a queued one or as a plain one, never as both.
+// keAcquireInStackQueuedSpinLock takes a queued spin lock at DISPATCH_LEVEL. The lock is handed on
+// in no particular order. A lock is used as a queued one or as a plain one, never as both.
 //
 //	VOID KeAcquireInStackQueuedSpinLock(PKSPIN_LOCK SpinLock, PKLOCK_QUEUE_HANDLE LockHandle)
 //

@@ -15,7 +15,8 @@ var keWaitExports = []Export{
 		Params: "Mutex WaitReason:d WaitMode:d Alertable:b Timeout", MaxIRQL: dispatch,
 		Support: Partial, Note: "nothing alerts a thread, and there are no APCs"},
 	{Name: "KeWaitForMultipleObjects", Fn: fn8(keWaitForMultipleObjects),
-		Params:  "Count:d Objects WaitType:d WaitReason:d WaitMode:d Alertable:b Timeout WaitBlocks",
+		Params: "Count:d Objects WaitType:d WaitReason:d WaitMode:d Alertable:b Timeout " +
+			"WaitBlocks",
 		MaxIRQL: dispatch, Support: Partial,
 		Note: "nothing alerts a thread, and there are no APCs"},
 	{Name: "KeDelayExecutionThread", Fn: fn3(keDelayExecutionThread),
@@ -61,8 +62,10 @@ func keWaitForSingleObject(c *Call, object guest.Addr, reason uint32, mode nt.Pr
 // wait blocks are the system's to write and stay as they are. "KeWaitForMultipleObjects function
 // (wdm.h)".
 func keWaitForMultipleObjects(c *Call, count uint32, objects guest.Addr, typ nt.WaitType,
-	reason uint32, mode nt.ProcessorMode, alertable nt.Boolean, timeout, blocks guest.Addr) nt.Status {
-	if count > nt.MAXIMUM_WAIT_OBJECTS || blocks == 0 && count > nt.THREAD_WAIT_OBJECTS || count == 0 {
+	reason uint32, mode nt.ProcessorMode, alertable nt.Boolean, timeout,
+	blocks guest.Addr) nt.Status {
+	if count > nt.MAXIMUM_WAIT_OBJECTS || blocks == 0 && count > nt.THREAD_WAIT_OBJECTS ||
+		count == 0 {
 		c.T.Bugcheck(nt.MAXIMUM_WAIT_OBJECTS_EXCEEDED, uint64(count), 0, 0, 0)
 	}
 	limit := c.timeout(timeout)

@@ -8,7 +8,8 @@ import (
 
 // Threads and processes: who runs, system threads.
 var psThreadExports = []Export{
-	{Name: "PsGetCurrentProcessId", Fn: fn0(psGetCurrentProcessId), MaxIRQL: dispatch, Support: Full},
+	{Name: "PsGetCurrentProcessId", Fn: fn0(psGetCurrentProcessId), MaxIRQL: dispatch,
+		Support: Full},
 	{Name: "PsGetCurrentThreadId", Fn: fn0(psGetCurrentThreadId), MaxIRQL: dispatch, Support: Full},
 	{Name: "PsGetCurrentProcess", Fn: fn0(psGetCurrentProcess), MaxIRQL: dispatch, Support: Full},
 	{Name: "IoGetCurrentProcess", Fn: fn0(psGetCurrentProcess), MaxIRQL: dispatch, Support: Full},
@@ -105,7 +106,10 @@ func (c *Call) thread(a guest.Addr) nt.EThread {
 // psGetThreadId gives the identifier of a thread.
 //
 //	HANDLE PsGetThreadId(PETHREAD Thread)
-func psGetThreadId(c *Call, thread guest.Addr) nt.Handle { return c.thread(thread).Cid.UniqueThread }
+func psGetThreadId(c *Call,
+	thread guest.Addr) nt.Handle {
+	return c.thread(thread).Cid.UniqueThread
+}
 
 // psGetThreadProcessId gives the identifier of a thread's process.
 //
@@ -118,7 +122,10 @@ func psGetThreadProcessId(c *Call, thread guest.Addr) nt.Handle {
 //
 //	PEPROCESS PsGetThreadProcess(PETHREAD Thread)
 //	PEPROCESS IoThreadToProcess(PETHREAD Thread)
-func psGetThreadProcess(c *Call, thread guest.Addr) guest.Addr { return c.thread(thread).Tcb.Process }
+func psGetThreadProcess(c *Call,
+	thread guest.Addr) guest.Addr {
+	return c.thread(thread).Tcb.Process
+}
 
 // psGetProcessImageFileName gives the name of a process's image, of at most 14 characters, as it
 // lies in the EPROCESS.
@@ -198,9 +205,9 @@ func psCreateSystemThread(c *Call, handle guest.Addr, access uint32, attributes 
 //
 //	NTSTATUS PsTerminateSystemThread(NTSTATUS ExitStatus)
 //
-// It returns only if the caller is no system thread: STATUS_INVALID_PARAMETER. A work item that ends
-// its worker is the bugcheck ACTIVE_EX_WORKER_THREAD_TERMINATION. "PsTerminateSystemThread function
-// (wdm.h)".
+// It returns only if the caller is no system thread: STATUS_INVALID_PARAMETER. A work item that
+// ends its worker is the bugcheck ACTIVE_EX_WORKER_THREAD_TERMINATION. "PsTerminateSystemThread
+// function (wdm.h)".
 func psTerminateSystemThread(c *Call, status nt.Status) nt.Status {
 	if c.T.IsWorker() {
 		c.T.Bugcheck(nt.ACTIVE_EX_WORKER_THREAD_TERMINATION, uint64(c.T.Object), 0, 0, 0)

@@ -52,8 +52,11 @@ var rtlExceptionExports = []Export{
 //
 // "__C_specific_handler function (winnt.h)".
 func cSpecificHandler(c *Call, record, frame, context, dispatcher guest.Addr) nt.ExceptionDisposition {
-	answer, err := c.seh.CSpecificHandler((*sehThread)(c), record, frame, context, dispatcher)
+	answer, resumed, err := c.seh.CSpecificHandler((*sehThread)(c), record, frame, context, dispatcher)
 	c.Must(err)
+	if resumed {
+		c.resume()
+	}
 	return answer
 }
 
@@ -61,7 +64,13 @@ func cSpecificHandler(c *Call, record, frame, context, dispatcher guest.Addr) nt
 //
 //	void _local_unwind(void *frame, void *target_ip)
 func localUnwind(c *Call, frame, ip guest.Addr) {
-	c.Must(c.seh.Unwind((*sehThread)(c), seh.UnwindRequest{Frame: frame, IP: ip}))
+	c.unwind(seh.UnwindRequest{Frame: frame, IP: ip})
+}
+
+// unwind unwinds, and does not return.
+func (c *Call) unwind(req seh.UnwindRequest) {
+	c.Must(c.seh.Unwind((*sehThread)(c), req))
+	c.resume()
 }
 
 // rtlRaiseStatus raises an exception of which nothing is known but its status. It cannot be
@@ -169,8 +178,7 @@ func rtlUnwind(c *Call, frame, ip, record guest.Addr, value uint64) {
 //
 // "RtlUnwindEx function (winnt.h)".
 func rtlUnwindEx(c *Call, frame, ip, record guest.Addr, value uint64, context, _ guest.Addr) {
-	c.Must(c.seh.Unwind((*sehThread)(c), seh.UnwindRequest{Frame: frame, IP: ip, Value: value,
-		Record: record, Context: context}))
+	c.unwind(seh.UnwindRequest{Frame: frame, IP: ip, Value: value, Record: record, Context: context})
 }
 
 // rtlRestoreContext goes on with the registers of a CONTEXT.
@@ -181,7 +189,7 @@ func rtlUnwindEx(c *Call, frame, ip, record guest.Addr, value uint64, context, _
 func rtlRestoreContext(c *Call, context, _ guest.Addr) {
 	w := Load[nt.Context](c, context)
 	seh.Restore(c.ctx, &w)
-	(*sehThread)(c).Resume()
+	c.resume()
 }
 
 // callers gives the return addresses on the stack of the call, from the caller's on.

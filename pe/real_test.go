@@ -20,6 +20,9 @@ import (
 func saferwallFolder(tb testing.TB) string {
 	dir, err := saferwallDir()
 	if err != nil {
+		if os.Getenv("DRVHOST_REQUIRE_REAL_DRIVERS") != "" {
+			tb.Fatalf("the real drivers of saferwall/pe's module are not here: %v", err)
+		}
 		tb.Skipf("SKIPPED: the real drivers of saferwall/pe's module are not here: %v", err)
 	}
 	return dir

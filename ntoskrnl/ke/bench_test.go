@@ -76,7 +76,8 @@ func BenchmarkEventHandOver(b *testing.B) {
 	for name, processors := range map[string]int{"1 processor": 1, "2 processors": 2} {
 		b.Run(name, func(b *testing.B) {
 			s := newTestSystem(b, testOptions{processors: processors})
-			ping, pong := s.event(nt.SynchronizationEvent, false), s.event(nt.SynchronizationEvent, false)
+			ping, pong := s.event(nt.SynchronizationEvent, false), s.event(nt.SynchronizationEvent,
+				false)
 			_, ended := s.start(func(th *Thread) {
 				for range b.N {
 					_, _ = th.WaitForSingleObject(ping, Forever)

@@ -9,7 +9,8 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// Bugcheck is the crash of a system: what KeBugCheckEx was told, by whom, and where that thread was.
+// Bugcheck is the crash of a system: what KeBugCheckEx was told, by whom, and where that thread
+// was.
 type Bugcheck struct {
 	Code   nt.BugCheck
 	Params [4]uint64

@@ -28,8 +28,8 @@ type Registration struct {
 // NewCallback makes a callback without functions; many says whether it may have more than one.
 func NewCallback(many bool) *Callback { return &Callback{many: many} }
 
-// Register adds a function at the end of the list. It gives nil if there is one already and more are
-// not allowed.
+// Register adds a function at the end of the list. It gives nil if there is one already and more
+// are not allowed.
 func (c *Callback) Register(function, context guest.Addr) *Registration {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -37,8 +37,8 @@ func newClock() clock {
 // elapsed gives the time since the clock was made.
 func (c *clock) elapsed() time.Duration { return time.Since(c.start) }
 
-// until gives the time until a due time: relative if it is negative, else a system time. It is 0 for
-// one that has passed, and never so long that a sum with the present time overflows.
+// until gives the time until a due time: relative if it is negative, else a system time. It is 0
+// for one that has passed, and never so long that a sum with the present time overflows.
 func (c *clock) until(due int64) time.Duration {
 	const most = int64(1<<62) / 100 // 146 years
 	if due >= 0 {
@@ -66,7 +66,8 @@ func (s *System) interruptTimeAt(elapsed time.Duration) uint64 {
 // TickCount gives the number of clock ticks since the machine was started.
 func (s *System) TickCount() uint64 { return s.InterruptTime() / TimeIncrement }
 
-// PerformanceCounter gives the performance counter, which counts PerformanceFrequency times a second.
+// PerformanceCounter gives the performance counter, which counts PerformanceFrequency times a
+// second.
 func (s *System) PerformanceCounter() int64 { return int64(s.InterruptTime()) }
 
 // Stall keeps t's processor for the given time. Long ones are slept through, in steps, so that the

@@ -70,10 +70,11 @@ func (q *deviceQueue) unlink(a guest.Addr) error {
 	return guest.Store8(a+queueEntryInserted, nt.FALSE)
 }
 
-// InsertDeviceQueue puts an entry at the end of the queue of a busy device, or, with a key, in front
-// of the first entry whose key is greater. It reports false, and makes the device busy, if it was
-// not: the entry is the caller's to start then.
-func (t *Thread) InsertDeviceQueue(queue, entry guest.Addr, key uint32, byKey bool) (inserted bool, err error) {
+// InsertDeviceQueue puts an entry at the end of the queue of a busy device, or, with a key, in
+// front of the first entry whose key is greater. It reports false, and makes the device busy, if it
+// was not: the entry is the caller's to start then.
+func (t *Thread) InsertDeviceQueue(queue, entry guest.Addr, key uint32, byKey bool) (inserted bool,
+	err error) {
 	err = t.withDeviceQueue(queue, func(q *deviceQueue) error {
 		if q.Busy == nt.FALSE {
 			if err := q.setBusy(nt.TRUE); err != nil {
@@ -109,8 +110,8 @@ func (t *Thread) InsertDeviceQueue(queue, entry guest.Addr, key uint32, byKey bo
 	return inserted, err
 }
 
-// find gives the first entry for whose key want says yes, or the head. A list that leads in a circle
-// ends somewhere.
+// find gives the first entry for whose key want says yes, or the head. A list that leads in a
+// circle ends somewhere.
 func (q *deviceQueue) find(want func(key uint32) bool) (guest.Addr, error) {
 	const most = 1 << 20
 	a, err := q.next(q.head())
@@ -132,7 +133,8 @@ func (q *deviceQueue) find(want func(key uint32) bool) (guest.Addr, error) {
 // RemoveDeviceQueue takes the first entry out of the queue and gives it, or, with a key, the first
 // whose key is not less, if there is one. For an empty queue it gives 0, and the device is busy no
 // more. The device must be busy.
-func (t *Thread) RemoveDeviceQueue(queue guest.Addr, key uint32, byKey bool) (entry guest.Addr, err error) {
+func (t *Thread) RemoveDeviceQueue(queue guest.Addr, key uint32, byKey bool) (entry guest.Addr,
+	err error) {
 	err = t.withDeviceQueue(queue, func(q *deviceQueue) error {
 		first, err := q.next(q.head())
 		if err != nil {

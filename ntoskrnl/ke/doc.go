@@ -14,8 +14,8 @@
 // What Windows documents as visible to drivers lives in guest memory: a DISPATCHER_HEADER's
 // SignalState, a KDPC's DpcData, the KPCR's Irql. Go keeps, by address, only waiters and queue
 // membership, and only for as long as something waits or is queued. Waiters are in buckets by
-// address ([System.SetEvent], [Thread.WaitForSingleObject]); the lock of a bucket makes a transition
-// of any object in it one step.
+// address ([System.SetEvent], [Thread.WaitForSingleObject]); the lock of a bucket makes a
+// transition of any object in it one step.
 //
 // A function gives an error for what is the driver's fault: a bad address, a status that is to be
 // raised in the driver, or an error with a method BugCheck, such as [*ObjectError], for which

@@ -59,7 +59,8 @@ func (t *Thread) QueueDPC(dpc guest.Addr, arg1, arg2 uint64) (bool, error) {
 
 // queueDPC queues a KDPC on its target processor, or else on p. by is the thread that queues, or
 // nil.
-func (s *System) queueDPC(dpc guest.Addr, arg1, arg2 uint64, p *Processor, by *Thread) (bool, error) {
+func (s *System) queueDPC(dpc guest.Addr, arg1, arg2 uint64, p *Processor, by *Thread) (bool,
+	error) {
 	if err := checkDPC(dpc); err != nil {
 		return false, err
 	}
@@ -87,8 +88,8 @@ func (s *System) queueDPC(dpc guest.Addr, arg1, arg2 uint64, p *Processor, by *T
 	return true, nil
 }
 
-// RemoveDPC takes the KDPC at dpc off its queue, as KeRemoveQueueDpc does, and reports whether it was
-// there. A DPC that has begun to run is not in the queue.
+// RemoveDPC takes the KDPC at dpc off its queue, as KeRemoveQueueDpc does, and reports whether it
+// was there. A DPC that has begun to run is not in the queue.
 func (s *System) RemoveDPC(dpc guest.Addr) (bool, error) {
 	if err := checkDPC(dpc); err != nil {
 		return false, err
@@ -125,8 +126,8 @@ func (s *System) SetDPCTarget(dpc guest.Addr, processor int) error {
 	return guest.Store16(dpc+dpcNumber, uint16(targetBase+processor))
 }
 
-// FlushDPCs waits until every DPC that is queued now, on any processor, has run, as KeFlushQueuedDpcs
-// does. The IRQL is below DISPATCH_LEVEL.
+// FlushDPCs waits until every DPC that is queued now, on any processor, has run, as
+// KeFlushQueuedDpcs does. The IRQL is below DISPATCH_LEVEL.
 func (t *Thread) FlushDPCs() {
 	var left atomic.Int32
 	left.Store(int32(len(t.sys.procs)))
@@ -246,14 +247,17 @@ func (t *Thread) runDPC(object guest.Addr) {
 	if err != nil || d.DpcData != t.proc.region.Base() ||
 		d.Type != nt.DpcObject && d.Type != nt.ThreadedDpcObject {
 		t.Crash(&Bugcheck{Code: nt.TIMER_OR_DPC_INVALID,
-			Params: [4]uint64{1, uint64(object), uint64(object), uint64(object) + uint64(sizeofKDPC)},
-			Reason: fmt.Sprintf("the KDPC at %v was freed or overwritten while it was queued", object)})
+			Params: [4]uint64{1, uint64(object), uint64(object),
+				uint64(object) + uint64(sizeofKDPC)},
+			Reason: fmt.Sprintf("the KDPC at %v was freed or overwritten while it was queued",
+				object)})
 	}
 	t.Call(d.DeferredRoutine, uint64(object), uint64(d.DeferredContext), uint64(d.SystemArgument1),
 		uint64(d.SystemArgument2))
 	if now := t.IRQL(); now != nt.DISPATCH_LEVEL {
 		t.Crash(&Bugcheck{Code: nt.IRQL_UNEXPECTED_VALUE,
-			Params: [4]uint64{uint64(now)<<16 | uint64(nt.DISPATCH_LEVEL)<<8, 0, 0, uint64(d.DeferredRoutine)},
+			Params: [4]uint64{uint64(now)<<16 | uint64(nt.DISPATCH_LEVEL)<<8, 0, 0,
+				uint64(d.DeferredRoutine)},
 			Reason: "a DPC routine returned at " + now.String()})
 	}
 }
@@ -262,6 +266,7 @@ func (t *Thread) runDPC(object guest.Addr) {
 func (t *Thread) DeliverDPCs() {
 	if t.proc.pending() && t.IRQL() < nt.DISPATCH_LEVEL {
 		t.runDPCs()
+		t.endQuantum()
 	}
 }
 

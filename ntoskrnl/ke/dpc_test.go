@@ -21,7 +21,8 @@ func TestDPCRunsWhereAndWhenItShould(t *testing.T) {
 		ran++
 		assert.Equal(t, nt.DISPATCH_LEVEL, th.IRQL())
 		assert.True(t, th.InDPC())
-		assert.Equal(t, []uint64{uint64(d), 0x1234, 5, 6}, []uint64{arg(th, 0), arg(th, 1), arg(th, 2), arg(th, 3)})
+		assert.Equal(t, []uint64{uint64(d), 0x1234, 5, 6}, []uint64{arg(th, 0), arg(th, 1), arg(th,
+			2), arg(th, 3)})
 		queued, err := guest.Load64(d + dpcData)
 		assert.NoError(t, err)
 		assert.Zero(t, queued, "it may be queued again while it runs")
@@ -145,8 +146,8 @@ func TestDPCOnOtherProcessors(t *testing.T) {
 	})
 }
 
-// Threads take, lower and give up processors in all ways while DPCs are queued at them from outside:
-// none may be left in a queue.
+// Threads take, lower and give up processors in all ways while DPCs are queued at them from
+// outside: none may be left in a queue.
 func TestNoDPCIsLost(t *testing.T) {
 	const processors, rounds = 2, 4000
 	s := newTestSystem(t, testOptions{processors: processors})
@@ -178,7 +179,8 @@ func TestNoDPCIsLost(t *testing.T) {
 	}
 	ran := make(chan struct{}, 1)
 	for n := range rounds {
-		s.procs[n%processors].enqueueDPC(queuedDPC{work: func(*Thread) { ran <- struct{}{} }}, false, nil)
+		s.procs[n%processors].enqueueDPC(queuedDPC{work: func(*Thread) { ran <- struct{}{} }},
+			false, nil)
 		within(t, ran)
 	}
 	stop.Store(true)
@@ -246,8 +248,8 @@ func TestDPCMisuse(t *testing.T) {
 	}
 	t.Run("a crash in a DPC of an idle processor", func(t *testing.T) {
 		s := newTestSystem(t, testOptions{processors: 2})
-		s.procs[1].enqueueDPC(queuedDPC{work: func(th *Thread) { th.Bugcheck(nt.MANUALLY_INITIATED_CRASH, 1, 2, 3, 4) }},
-			false, nil)
+		crash := func(th *Thread) { th.Bugcheck(nt.MANUALLY_INITIATED_CRASH, 1, 2, 3, 4) }
+		s.procs[1].enqueueDPC(queuedDPC{work: crash}, false, nil)
 		b := s.crash()
 		assert.Equal(t, [4]uint64{1, 2, 3, 4}, b.Params)
 		assert.Equal(t, 1, b.Processor)

@@ -21,8 +21,8 @@ func loadEvent(event guest.Addr) (header, error) {
 	return loadAs(event, nt.EventNotificationObject, nt.EventSynchronizationObject, "KEVENT")
 }
 
-// SetEvent signals an event and wakes who waits for it: everybody if it is a notification event, the
-// first if it is a synchronization event, which is reset then. It gives the state from before.
+// SetEvent signals an event and wakes who waits for it: everybody if it is a notification event,
+// the first if it is a synchronization event, which is reset then. It gives the state from before.
 func (s *System) SetEvent(event guest.Addr) (before int32, err error) {
 	b := s.bucket(event)
 	b.mu.Lock()
@@ -74,7 +74,8 @@ func InitializeSemaphore(semaphore guest.Addr, count, limit int32) error {
 // ReleaseSemaphore adds adjustment to a semaphore's count and wakes as many waiters. It gives the
 // count from before. STATUS_SEMAPHORE_LIMIT_EXCEEDED, to be raised, if the count would exceed the
 // limit or shrink; it stays as it is then.
-func (s *System) ReleaseSemaphore(semaphore guest.Addr, adjustment int32) (before int32, err error) {
+func (s *System) ReleaseSemaphore(semaphore guest.Addr, adjustment int32) (before int32,
+	err error) {
 	b := s.bucket(semaphore)
 	b.mu.Lock()
 	h, err := loadAs(semaphore, nt.SemaphoreObject, nt.SemaphoreObject, "KSEMAPHORE")

@@ -71,7 +71,8 @@ func (t *Thread) ReleaseFastMutex(mutex guest.Addr, unsafe bool) error {
 	if owner != t.Object {
 		t.Crash(&Bugcheck{Code: nt.THREAD_NOT_MUTEX_OWNER,
 			Params: [4]uint64{uint64(t.Object), uint64(mutex), 0, 0},
-			Reason: fmt.Sprintf("a thread releases the fast mutex at %v; its owner is %v", mutex, owner)})
+			Reason: fmt.Sprintf("a thread releases the fast mutex at %v; its owner is %v", mutex,
+				owner)})
 	}
 	irql, err := guest.Load32(mutex + fastMutexOldIRQL)
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// GlobalLock is a spin lock of the kernel's own, which drivers take only through exports: the cancel
-// spin lock. The zero value is free.
+// GlobalLock is a spin lock of the kernel's own, which drivers take only through exports: the
+// cancel spin lock. The zero value is free.
 type GlobalLock struct {
 	owner atomic.Pointer[Thread]
 }

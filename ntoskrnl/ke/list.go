@@ -16,7 +16,8 @@ type ListError struct{ Entry guest.Addr }
 
 // Error names the entry.
 func (e *ListError) Error() string {
-	return fmt.Sprintf("the LIST_ENTRY at %v is corrupted: its neighbours do not point back at it", e.Entry)
+	return fmt.Sprintf("the LIST_ENTRY at %v is corrupted: its neighbours do not point back at it",
+		e.Entry)
 }
 
 // BugCheck gives the bugcheck's code and parameters.
@@ -37,9 +38,10 @@ func (t *Thread) locked(lock guest.Addr, f func() error) error {
 	return err
 }
 
-// InsertList puts entry into the list at head, at its front or its end, with the lock held. It gives
-// what was first, or last, before, or 0 for an empty list.
-func (t *Thread) InsertList(head, entry, lock guest.Addr, front bool) (before guest.Addr, err error) {
+// InsertList puts entry into the list at head, at its front or its end, with the lock held. It
+// gives what was first, or last, before, or 0 for an empty list.
+func (t *Thread) InsertList(head, entry, lock guest.Addr, front bool) (before guest.Addr,
+	err error) {
 	err = t.locked(lock, func() error {
 		l, err := guest.Ptr[nt.ListEntry](head).Load()
 		if err != nil {
@@ -81,8 +83,8 @@ func checkLinks(head guest.Addr, l nt.ListEntry, front bool) error {
 	return err
 }
 
-// RemoveListHead takes the first entry out of the list at head, with the lock held, and gives it, or
-// 0 for an empty list.
+// RemoveListHead takes the first entry out of the list at head, with the lock held, and gives it,
+// or 0 for an empty list.
 func (t *Thread) RemoveListHead(head, lock guest.Addr) (entry guest.Addr, err error) {
 	err = t.locked(lock, func() error {
 		l, err := guest.Ptr[nt.ListEntry](head).Load()
@@ -109,8 +111,8 @@ func (t *Thread) RemoveListHead(head, lock guest.Addr) (entry guest.Addr, err er
 	return entry, err
 }
 
-// PushEntryList puts entry in front of the singly linked list at head, with the lock held, and gives
-// what was first.
+// PushEntryList puts entry in front of the singly linked list at head, with the lock held, and
+// gives what was first.
 func (t *Thread) PushEntryList(head, entry, lock guest.Addr) (before guest.Addr, err error) {
 	err = t.locked(lock, func() error {
 		if before, err = guest.LoadAddr(head); err != nil {
@@ -140,8 +142,10 @@ func (t *Thread) PopEntryList(head, lock guest.Addr) (entry guest.Addr, err erro
 	return entry, err
 }
 
-// AddLocked adds to the 32-bit or 64-bit number at addr with the lock held, and gives what was there.
-func (t *Thread) AddLocked(addr, lock guest.Addr, add uint64, wide bool) (before uint64, err error) {
+// AddLocked adds to the 32-bit or 64-bit number at addr with the lock held, and gives what was
+// there.
+func (t *Thread) AddLocked(addr, lock guest.Addr, add uint64, wide bool) (before uint64,
+	err error) {
 	err = t.locked(lock, func() error {
 		if wide {
 			before, err = guest.Add64(addr, add)
@@ -155,10 +159,10 @@ func (t *Thread) AddLocked(addr, lock guest.Addr, add uint64, wide bool) (before
 	return before, err
 }
 
-// S-lists: every change of one is made here, under the lock of the bucket of its address, so that no
-// double-width compare-and-swap is needed. The low 16 bits of the header's first word are the depth,
-// the rest counts changes; the second word has the first entry, with 4 bits below it that say which
-// layout it is.
+// S-lists: every change of one is made here, under the lock of the bucket of its address, so that
+// no double-width compare-and-swap is needed. The low 16 bits of the header's first word are the
+// depth, the rest counts changes; the second word has the first entry, with 4 bits below it that
+// say which layout it is.
 const (
 	slistDepth    = 0xFFFF
 	slistSequence = 1 << 16

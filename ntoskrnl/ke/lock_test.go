@@ -59,7 +59,11 @@ func TestLocksExclude(t *testing.T) {
 	})
 	t.Run("mutex", func(t *testing.T) {
 		m := s.mutex()
-		s.count(4, 500, func(th *Thread) error { _, err := th.WaitForSingleObject(m, Forever); return err },
+		s.count(4, 500, func(th *Thread) error {
+			_, err := th.WaitForSingleObject(m,
+				Forever)
+			return err
+		},
 			func(th *Thread) error { _, err := th.ReleaseMutant(m); return err })
 	})
 	t.Run("kernel's own lock", func(t *testing.T) {

@@ -20,8 +20,8 @@ func InitializeMutant(mutant guest.Addr, mutex bool) error {
 	return guest.Ptr[nt.KMutant](mutant).Store(m)
 }
 
-// ownMutant makes t the owner of a mutant that is free or its own already. The caller holds the lock
-// of its bucket; if t waits, it does so on behalf of t.
+// ownMutant makes t the owner of a mutant that is free or its own already. The caller holds the
+// lock of its bucket; if t waits, it does so on behalf of t.
 func (t *Thread) ownMutant(mutant guest.Addr, h header) (abandoned bool, err error) {
 	if h.state == math.MinInt32 {
 		return false, nt.STATUS_MUTANT_LIMIT_EXCEEDED
@@ -55,8 +55,8 @@ func listError(mutant guest.Addr) error {
 		Fact: "is in a list of owned mutants that was overwritten or freed"}
 }
 
-// ReleaseMutant gives up t's ownership of a mutant once, and wakes the first who waits for it when it
-// is free. It gives SignalState from before: 0 if it is free now.
+// ReleaseMutant gives up t's ownership of a mutant once, and wakes the first who waits for it when
+// it is free. It gives SignalState from before: 0 if it is free now.
 //
 // STATUS_MUTANT_NOT_OWNED, to be raised, if t does not own it, and STATUS_ABANDONED if it is free
 // because its owner ended.

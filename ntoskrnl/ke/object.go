@@ -7,8 +7,8 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// Dispatcher objects as they lie in guest memory: their headers, when they are signalled, and what a
-// wait that they satisfy does to them.
+// Dispatcher objects as they lie in guest memory: their headers, when they are signalled, and what
+// a wait that they satisfy does to them.
 
 // ObjectError says that an address does not lead to the object that it should. Windows follows the
 // pointer; here it is the bugcheck REFERENCE_BY_POINTER, which names it.

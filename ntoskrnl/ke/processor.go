@@ -10,14 +10,16 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// Processor is a virtual processor: the token that a thread holds while it runs guest code. It has a
-// KPCR in guest memory, at which GS points meanwhile; the IRQL is the KPCR's.
+// Processor is a virtual processor: the token that a thread holds while it runs guest code. It has
+// a KPCR in guest memory, at which GS points meanwhile; the IRQL is the KPCR's.
 type Processor struct {
 	sys    *System
 	number int
 	region *guest.Region
 	pcr    *nt.KPCR // the host's own memory, mapped as long as the system lives
 	held   atomic.Pointer[Thread]
+	// quantumEnd: the quantum of its thread has ended at a raised IRQL. Only that thread uses it.
+	quantumEnd bool
 
 	dpcLock   sync.Mutex
 	dpcs      []queuedDPC
@@ -211,8 +213,8 @@ func (t *Thread) yieldProcessor() {
 // giveBack hands p to the thread that has waited longest for it, or makes it idle.
 //
 // No thread is left waiting beside an idle processor. Making p idle comes before the look at
-// waiting; a thread that wants one counts itself in waiting before its look at the idle set; and the
-// look at the queue and the claim are one step under sched, which a thread holds from counting
+// waiting; a thread that wants one counts itself in waiting before its look at the idle set; and
+// the look at the queue and the claim are one step under sched, which a thread holds from counting
 // itself until it is in the queue.
 func (s *System) giveBack(p *Processor) {
 	if s.waiting.Load() > 0 && s.grantNext(p, false) {

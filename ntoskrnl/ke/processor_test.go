@@ -167,7 +167,10 @@ func TestCrashEndsEveryThread(t *testing.T) {
 	}
 	spinning := make(chan struct{})
 	start(func(th *Thread) { _, _ = th.WaitForSingleObject(e, Forever) })
-	start(func(th *Thread) { _, _ = th.WaitForMultipleObjects([]guest.Addr{e, e}, true, After(time.Hour)) })
+	start(func(th *Thread) {
+		_, _ = th.WaitForMultipleObjects([]guest.Addr{e, e}, true,
+			After(time.Hour))
+	})
 	begun := make(chan struct{}, 2)
 	start(func(th *Thread) {
 		begun <- struct{}{}
@@ -199,7 +202,8 @@ func TestCrashEndsEveryThread(t *testing.T) {
 	within(t, locking)
 	start(func(th *Thread) { t.Error("got a processor") })
 	start(func(th *Thread) { t.Error("got a processor") })
-	require.Eventually(t, func() bool { return s.waiting.Load() == 2 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.waiting.Load() == 2 }, 10*time.Second,
+		time.Millisecond)
 	s.Crash(&Bugcheck{Code: nt.MANUALLY_INITIATED_CRASH})
 	b := s.crash()
 	for _, ended := range ends {

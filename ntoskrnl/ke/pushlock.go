@@ -7,8 +7,8 @@ import (
 
 // Push locks, and the executive's reader/writer spin locks.
 
-// A push lock's word is 0 when it is free. Bit 0 says that it is held, bit 1 that somebody waits; from
-// bit 4 up is the number of readers. It is changed under the lock of its bucket only.
+// A push lock's word is 0 when it is free. Bit 0 says that it is held, bit 1 that somebody waits;
+// from bit 4 up is the number of readers. It is changed under the lock of its bucket only.
 const (
 	pushLocked  = 1
 	pushWaiting = 2
@@ -72,7 +72,8 @@ func (s *System) ReleasePushLock(addr guest.Addr) error {
 		return err
 	}
 	if v&pushLocked == 0 {
-		return &ObjectError{Object: addr, Want: "EX_PUSH_LOCK", Fact: "is released, and nobody holds it"}
+		return &ObjectError{Object: addr, Want: "EX_PUSH_LOCK",
+			Fact: "is released, and nobody holds it"}
 	}
 	if v >= pushReader {
 		v -= pushReader

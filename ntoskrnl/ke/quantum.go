@@ -41,6 +41,7 @@ func (s *System) startQuantumClock() {
 func (t *Thread) preempted() {
 	t.checkEnded()
 	if t.IRQL() >= nt.DISPATCH_LEVEL {
+		t.deferQuantumEnd()
 		return
 	}
 	t.DeliverDPCs()
@@ -49,6 +50,28 @@ func (t *Thread) preempted() {
 	}
 	if t.Preempted != nil {
 		t.Preempted()
+	}
+}
+
+// deferQuantumEnd remembers the end of a quantum until the IRQL goes below DISPATCH_LEVEL: as on
+// Windows it is an interrupt of that level. It goes the way of a DPC, by the pending flag that
+// whoever lowers the IRQL looks at.
+func (t *Thread) deferQuantumEnd() {
+	p := t.proc
+	if t.sys.waiting.Load() == 0 || t.InDPC() || p.quantumEnd {
+		return
+	}
+	p.quantumEnd = true
+	p.enqueueDPC(queuedDPC{work: func(*Thread) {}}, false, t)
+}
+
+// endQuantum lets others go first if the quantum of t has ended at a raised IRQL.
+func (t *Thread) endQuantum() {
+	if p := t.proc; p.quantumEnd {
+		p.quantumEnd = false
+		if t.IRQL() < nt.DISPATCH_LEVEL && t.sys.waiting.Load() > 0 {
+			t.Reschedule()
+		}
 	}
 }
 

@@ -31,8 +31,8 @@ func (t *Thread) AllAPCsDisabled() bool {
 	return t.ETHREAD().Tcb.SpecialApcDisable != 0 || t.IRQL() >= nt.APC_LEVEL
 }
 
-// checkService is the bugcheck of a Do whose driver code has left the thread at a raised IRQL or in a
-// region: the ones that Windows gives when a system service ends so.
+// checkService is the bugcheck of a Do whose driver code has left the thread at a raised IRQL, in a
+// region or attached to a process: the ones that Windows gives when a system service ends so.
 func (t *Thread) checkService() {
 	if irql := t.IRQL(); irql != nt.PASSIVE_LEVEL {
 		t.Crash(&Bugcheck{Code: nt.IRQL_GT_ZERO_AT_SYSTEM_SERVICE,
@@ -40,6 +40,12 @@ func (t *Thread) checkService() {
 			Reason: "a driver's routine returned at " + irql.String()})
 	}
 	tcb := &t.ETHREAD().Tcb
+	if t.IsAttached() {
+		t.Crash(&Bugcheck{Code: nt.APC_INDEX_MISMATCH,
+			Params: [4]uint64{uint64(t.ctx.RIP), uint64(tcb.ApcStateIndex), 0, 0},
+			Reason: fmt.Sprintf("a driver's routine returned attached to process %v",
+				tcb.ApcState.Process)})
+	}
 	if tcb.KernelApcDisable != 0 || tcb.SpecialApcDisable != 0 {
 		t.Crash(&Bugcheck{Code: nt.APC_INDEX_MISMATCH,
 			Params: [4]uint64{uint64(t.ctx.RIP), 0, uint64(uint16(tcb.SpecialApcDisable))<<16 |

@@ -86,7 +86,8 @@ func (s *System) DeleteResource(addr guest.Addr) error {
 	if err != nil {
 		return err
 	}
-	if r.ActiveCount != 0 || r.b.hasWaiters(addr+resourceShared) || r.b.hasWaiters(addr+resourceExclusive) {
+	if r.ActiveCount != 0 || r.b.hasWaiters(addr+resourceShared) ||
+		r.b.hasWaiters(addr+resourceExclusive) {
 		r.b.mu.Unlock()
 		return &ResourceError{nt.RESOURCE_NOT_OWNED, addr, r.OwnerEntry.OwnerThread,
 			"is deleted while it is owned"}
@@ -110,7 +111,8 @@ func (r *resource) tableSize() (int, error) {
 	first, err := guest.Ptr[nt.OwnerEntry](r.OwnerTable).Load()
 	const most = 1 << 20
 	if err == nil && first.TableSize > most {
-		err = &ResourceError{nt.RESOURCE_NOT_OWNED, r.addr, 0, "has an owner table that was overwritten"}
+		err = &ResourceError{nt.RESOURCE_NOT_OWNED, r.addr, 0,
+			"has an owner table that was overwritten"}
 	}
 	return int(first.TableSize), err
 }
@@ -261,8 +263,8 @@ func (r *resource) wait(t *Thread, queue guest.Addr) error {
 	return nil
 }
 
-// Release takes back one acquisition of the thread whose identifier is given: its ETHREAD's address.
-// RESOURCE_NOT_OWNED if it has none.
+// Release takes back one acquisition of the thread whose identifier is given: its ETHREAD's
+// address. RESOURCE_NOT_OWNED if it has none.
 func (s *System) ReleaseResource(addr guest.Addr, thread uintptr) error {
 	r, err := s.lockResource(addr)
 	if err != nil {

@@ -27,7 +27,8 @@ type lockKind struct {
 }
 
 func lockKinds() []lockKind {
-	at := func(irql nt.IRQL, f func(th *Thread, a guest.Addr) error, lower bool) func(*Thread, guest.Addr) error {
+	at := func(irql nt.IRQL, f func(th *Thread, a guest.Addr) error, lower bool) func(*Thread,
+		guest.Addr) error {
 		return func(th *Thread, a guest.Addr) error {
 			if !lower {
 				th.RaiseIRQL(irql)
@@ -39,19 +40,32 @@ func lockKinds() []lockKind {
 			return err
 		}
 	}
-	release := func(th *Thread, a guest.Addr) error { return th.sys.ReleaseResource(a, uintptr(th.Object)) }
+	release := func(th *Thread, a guest.Addr) error {
+		return th.sys.ReleaseResource(a,
+			uintptr(th.Object))
+	}
 	pop := func(th *Thread, a guest.Addr) error { return th.sys.ReleasePushLock(a) }
 	return []lockKind{
 		{"resource",
-			func(th *Thread, a guest.Addr) error { _, err := th.AcquireShared(a, true, Shared); return err },
-			func(th *Thread, a guest.Addr) error { _, err := th.AcquireExclusive(a, true); return err },
+			func(th *Thread, a guest.Addr) error {
+				_, err := th.AcquireShared(a, true,
+					Shared)
+				return err
+			},
+			func(th *Thread, a guest.Addr) error {
+				_, err := th.AcquireExclusive(a,
+					true)
+				return err
+			},
 			release, release},
 		{"push lock",
 			func(th *Thread, a guest.Addr) error { return th.AcquirePushLock(a, false) },
 			func(th *Thread, a guest.Addr) error { return th.AcquirePushLock(a, true) }, pop, pop},
 		{"reader/writer spin lock",
-			at(2, (*Thread).AcquireSharedSpinLock, false), at(2, (*Thread).AcquireExclusiveSpinLock, false),
-			at(2, (*Thread).ReleaseSharedSpinLock, true), at(2, (*Thread).ReleaseExclusiveSpinLock, true)},
+			at(2, (*Thread).AcquireSharedSpinLock, false), at(2, (*Thread).AcquireExclusiveSpinLock,
+				false),
+			at(2, (*Thread).ReleaseSharedSpinLock, true), at(2, (*Thread).ReleaseExclusiveSpinLock,
+				true)},
 	}
 }
 

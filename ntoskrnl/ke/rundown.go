@@ -2,11 +2,11 @@ package ke
 
 import "github.com/drvhost/drvhost/guest"
 
-// Run-down protection: EX_RUNDOWN_REF. Bit 0 says that the object is being run down; above it is the
-// count of those who use it. Who waits for them is in a bucket, by the reference's address.
+// Run-down protection: EX_RUNDOWN_REF. Bit 0 says that the object is being run down; above it is
+// the count of those who use it. Who waits for them is in a bucket, by the reference's address.
 
-// AcquireRundown takes protection count times, and reports whether it got it: not when the object is
-// being run down.
+// AcquireRundown takes protection count times, and reports whether it got it: not when the object
+// is being run down.
 func AcquireRundown(ref guest.Addr, count uint32) (bool, error) {
 	for {
 		v, err := guest.Load64(ref)
@@ -28,7 +28,8 @@ func (s *System) ReleaseRundown(ref guest.Addr, count uint32) error {
 			return err
 		}
 		if v&^1 < uint64(count)*2 {
-			return &ObjectError{Object: ref, Want: "EX_RUNDOWN_REF", Fact: "is released more often than it was acquired"}
+			return &ObjectError{Object: ref, Want: "EX_RUNDOWN_REF",
+				Fact: "is released more often than it was acquired"}
 		}
 		left := v - uint64(count)*2
 		ok, err := guest.CompareAndSwap64(ref, v, left)

@@ -8,14 +8,14 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// Spin locks. The word in guest memory is the lock: 0 when it is free, else the owner's KTHREAD with
-// bit 0 set, as checked builds of Windows have it, so that guest code may take and release the same
-// lock without leaving for Go, and a thread that spins for its own lock is found.
+// Spin locks. The word in guest memory is the lock: 0 when it is free, else the owner's KTHREAD
+// with bit 0 set, as checked builds of Windows have it, so that guest code may take and release the
+// same lock without leaving for Go, and a thread that spins for its own lock is found.
 
 func (t *Thread) spinWord() uint64 { return uint64(t.Object) | 1 }
 
-// AcquireSpinLock takes the lock at DISPATCH_LEVEL or above, where the caller is already. For a lock
-// that t owns it is SPIN_LOCK_ALREADY_OWNED.
+// AcquireSpinLock takes the lock at DISPATCH_LEVEL or above, where the caller is already. For a
+// lock that t owns it is SPIN_LOCK_ALREADY_OWNED.
 func (t *Thread) AcquireSpinLock(lock guest.Addr) error {
 	for spins := 0; ; spins++ {
 		ok, err := guest.CompareAndSwap64(lock, 0, t.spinWord())

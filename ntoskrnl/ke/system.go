@@ -164,7 +164,7 @@ func (s *System) Close() {
 	for _, t := range threads {
 		// A Do that is under way may run DPCs on another thread's stack: all end before any goes.
 		t.mu.Lock()
-		t.mu.Unlock() //nolint:staticcheck // waiting is all that is wanted
+		t.mu.Unlock()
 	}
 	for _, t := range threads {
 		t.Release()
@@ -196,8 +196,8 @@ func (s *System) spawn(f func()) bool {
 	return true
 }
 
-// stopAll makes every thread notice that the system has ended: those in guest code are kicked, those
-// that wait are woken.
+// stopAll makes every thread notice that the system has ended: those in guest code are kicked,
+// those that wait are woken.
 func (s *System) stopAll() {
 	s.registry.Lock()
 	defer s.registry.Unlock()

@@ -14,7 +14,8 @@ import (
 // StartSystemThread runs f as a new thread of process p on a goroutine of its own, and releases the
 // thread when it ends; before that, ended is told how: err is nil, a *ThreadExit or the bugcheck.
 // The ETHREAD stays for those who have a reference to it.
-func (s *System) StartSystemThread(p *Process, f func(t *Thread), ended func(t *Thread, err error)) (
+func (s *System) StartSystemThread(p *Process, f func(t *Thread), ended func(t *Thread,
+	err error)) (
 	*Thread, error) {
 	t, err := s.NewThread(p)
 	if err != nil {
@@ -27,7 +28,8 @@ func (s *System) StartSystemThread(p *Process, f func(t *Thread), ended func(t *
 	return t, nil
 }
 
-func (s *System) runSystemThread(t *Thread, f func(t *Thread), ended func(t *Thread, err error)) error {
+func (s *System) runSystemThread(t *Thread, f func(t *Thread), ended func(t *Thread,
+	err error)) error {
 	t.system = true
 	misc := &t.ETHREAD().Tcb.MiscFlags
 	*misc |= nt.KThreadMiscSystemThread
@@ -73,6 +75,12 @@ func (t *Thread) checkExit() {
 		t.Crash(&Bugcheck{Code: nt.KERNEL_APC_PENDING_DURING_EXIT,
 			Params: [4]uint64{0, uint64(uint16(tcb.KernelApcDisable)), uint64(irql), 0},
 			Reason: "a system thread ended at " + irql.String()})
+	}
+	if t.IsAttached() {
+		t.Crash(&Bugcheck{Code: nt.INVALID_PROCESS_ATTACH_ATTEMPT,
+			Params: [4]uint64{uint64(t.Process.Object), uint64(tcb.ApcState.Process),
+				uint64(tcb.ApcStateIndex), uint64(t.Object)},
+			Reason: fmt.Sprintf("a system thread ended attached to process %v", tcb.ApcState.Process)})
 	}
 	t.abandonMutants()
 	if tcb.KernelApcDisable != 0 || tcb.SpecialApcDisable != 0 {

@@ -135,6 +135,9 @@ func (t *Thread) Release() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	s := t.sys
+	if !t.system {
+		t.end(nil) // a client's thread ends so
+	}
 	s.registry.Lock()
 	delete(s.threads, t)
 	delete(s.byID, t.ID)
@@ -259,9 +262,9 @@ func (t *Thread) unpark() {
 	}
 }
 
-// Call calls the guest function fn on t's guest stack, below what is on it, with up to 16 arguments,
-// and gives what it returns in RAX. It must be called inside Do. The function runs at the current
-// IRQL, and may wait if that allows it.
+// Call calls the guest function fn on t's guest stack, below what is on it, with up to 16
+// arguments, and gives what it returns in RAX. It must be called inside Do. The function runs at
+// the current IRQL, and may wait if that allows it.
 func (t *Thread) Call(fn guest.Addr, args ...uint64) uint64 {
 	return t.call(^uint64(0), t.sys.Trampoline, fn, args)
 }
@@ -281,8 +284,8 @@ func (t *Thread) outerRIP() guest.Addr {
 	return 0
 }
 
-// runGuest runs guest code until the function that Call number depth called returns. again says that
-// guest code was unwound to that Call, and is to be run on.
+// runGuest runs guest code until the function that Call number depth called returns. again says
+// that guest code was unwound to that Call, and is to be run on.
 func (t *Thread) runGuest(depth int) (again bool) {
 	defer t.caught(depth, &again)
 	s, c := t.sys, t.ctx

@@ -42,8 +42,8 @@ func (q *timerQueue) init(s *System) {
 // inserted is the bit of a KTIMER's TimerMiscFlags that says that it is in the queue.
 const inserted = 0x40
 
-// InitializeTimer makes the KTIMER at object ready, as KeInitializeTimerEx does. To do so to one that
-// is in the queue is a bugcheck.
+// InitializeTimer makes the KTIMER at object ready, as KeInitializeTimerEx does. To do so to one
+// that is in the queue is a bugcheck.
 func (s *System) InitializeTimer(object guest.Addr, typ nt.TimerType) error {
 	s.timers.mu.Lock()
 	queued := s.timers.set[object] != nil
@@ -75,9 +75,10 @@ func loadTimer(object guest.Addr) (header, error) {
 
 // SetTimer puts a timer into the queue, as KeSetTimerEx does, and reports whether it was there
 // before. due is a system time if it is not negative, else relative, in units of 100 ns; period is
-// in milliseconds, 0 for once. When it expires, the timer is signalled and the KDPC at dpc, if it is
-// not 0, is queued. A time that has passed expires at once.
-func (t *Thread) SetTimer(object guest.Addr, due int64, period uint32, dpc guest.Addr) (was bool, err error) {
+// in milliseconds, 0 for once. When it expires, the timer is signalled and the KDPC at dpc, if it
+// is not 0, is queued. A time that has passed expires at once.
+func (t *Thread) SetTimer(object guest.Addr, due int64, period uint32, dpc guest.Addr) (was bool,
+	err error) {
 	s := t.sys
 	if dpc != 0 {
 		if err := checkDPC(dpc); err != nil {
@@ -141,8 +142,8 @@ func (s *System) CancelTimer(object guest.Addr) (was bool, err error) {
 	return was, err
 }
 
-// expire signals a timer whose time has come, unless it was cancelled or set anew: place is its place in
-// the queue, and set says which setting is meant.
+// expire signals a timer whose time has come, unless it was cancelled or set anew: place is its
+// place in the queue, and set says which setting is meant.
 func (s *System) expire(place *timer, set uint64) error {
 	object, ok := s.timers.objectAt(place, set)
 	if !ok {
@@ -177,7 +178,8 @@ func (s *System) expire(place *timer, set uint64) error {
 		return nil
 	}
 	now := uint64(s.SystemTime())
-	if _, err := s.queueDPC(dpc, now&0xFFFFFFFF, now>>32, s.processorForDPC(e.proc), nil); err != nil {
+	if _, err := s.queueDPC(dpc, now&0xFFFFFFFF, now>>32, s.processorForDPC(e.proc),
+		nil); err != nil {
 		return &timerError{e.object, fmt.Sprintf("has no DPC any more: %v", err)}
 	}
 	return nil
@@ -359,6 +361,9 @@ func (q *timerQueue) fix(i int) {
 	}
 }
 
+// TimersSet reports whether any timer is set.
+func (s *System) TimersSet() bool { return s.timers.count.Load() != 0 }
+
 // TimerIn gives a timer that is set and lies in [addr, addr+size): memory that must not be freed.
 func (s *System) TimerIn(addr guest.Addr, size uintptr) (object guest.Addr, found bool) {
 	if s.timers.count.Load() == 0 {
@@ -367,8 +372,8 @@ func (s *System) TimerIn(addr guest.Addr, size uintptr) (object guest.Addr, foun
 	return s.timers.within(addr, size)
 }
 
-// CheckFree is the error of memory that is to be freed, [addr, addr+size), and has a timer in it that
-// is set.
+// CheckFree is the error of memory that is to be freed, [addr, addr+size), and has a timer in it
+// that is set.
 func (s *System) CheckFree(addr guest.Addr, size uintptr) error {
 	if object, found := s.TimerIn(addr, size); found {
 		return &timerError{object, "is freed while it is set"}

@@ -12,7 +12,8 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-func setTimer(t testing.TB, th *Thread, timer guest.Addr, due time.Duration, period uint32, dpc guest.Addr) bool {
+func setTimer(t testing.TB, th *Thread, timer guest.Addr, due time.Duration, period uint32,
+	dpc guest.Addr) bool {
 	t.Helper()
 	was, err := th.SetTimer(timer, -int64(due/100), period, dpc)
 	require.NoError(t, err)

@@ -19,9 +19,9 @@ import (
 // and no further.
 //
 // A wait for several objects has a block in the queue of each. Who satisfies it claims it first, by
-// its state, so that it ends once; blocks that are left in other queues are taken out by the waiter.
-// A wait for all objects together is tried with the locks of all its buckets held, which are taken
-// in the order of their numbers.
+// its state, so that it ends once; blocks that are left in other queues are taken out by the
+// waiter. A wait for all objects together is tried with the locks of all its buckets held, which
+// are taken in the order of their numbers.
 
 const (
 	bucketBits  = 8
@@ -321,8 +321,8 @@ func (t *Thread) waitFor(b *bucket, object guest.Addr, index int32, timeout Time
 	return t.block(w, timeout)
 }
 
-// wakeOne ends the wait of the first thread that waitFor has put into the queue of object, and gives
-// it, or nil if there is none. The caller holds b.mu.
+// wakeOne ends the wait of the first thread that waitFor has put into the queue of object, and
+// gives it, or nil if there is none. The caller holds b.mu.
 func (b *bucket) wakeOne(object guest.Addr) *Thread {
 	for b.hasWaiters(object) {
 		blk := b.queues[object].first
@@ -342,7 +342,8 @@ func (b *bucket) wakeOne(object guest.Addr) *Thread {
 // STATUS_WAIT_0 plus the object's index, STATUS_ABANDONED_WAIT_0 plus it, or STATUS_TIMEOUT; for
 // all objects the index is 0.
 //
-// The IRQL and the errors are as for WaitForSingleObject. There may be MAXIMUM_WAIT_OBJECTS of them.
+// The IRQL and the errors are as for WaitForSingleObject. There may be MAXIMUM_WAIT_OBJECTS of
+// them.
 func (t *Thread) WaitForMultipleObjects(objects []guest.Addr, all bool, timeout Timeout) (nt.Status,
 	error) {
 	if t.IRQL() >= nt.DISPATCH_LEVEL && !timeout.Poll() {
@@ -352,8 +353,8 @@ func (t *Thread) WaitForMultipleObjects(objects []guest.Addr, all bool, timeout 
 		}
 		t.waitTooHigh(first, timeout)
 	}
-	// Who tries a wait for all objects looks at it after he has unlocked the bucket in which he found
-	// it: so it is never used again.
+	// Who tries a wait for all objects looks at it after he has unlocked the bucket in which he
+	// found it: so it is never used again.
 	w := &t.wait
 	if all {
 		w = &wait{thread: t, all: true}
@@ -380,8 +381,8 @@ func (t *Thread) WaitForMultipleObjects(objects []guest.Addr, all bool, timeout 
 	return t.block(w, timeout), nil
 }
 
-// tryMultiple satisfies w if its objects are signalled now, else it gives STATUS_TIMEOUT. The caller
-// holds the locks of all its objects.
+// tryMultiple satisfies w if its objects are signalled now, else it gives STATUS_TIMEOUT. The
+// caller holds the locks of all its objects.
 func (t *Thread) tryMultiple(w *wait) (nt.Status, error) {
 	if w.all {
 		ready, err := t.allSignalled(w.blocks)
@@ -436,8 +437,8 @@ func (t *Thread) Delay(interval int64) {
 	t.block(w, timeout)
 }
 
-// block lets t wait, without a processor, for w to be satisfied or its time to pass. The IRQL, below
-// DISPATCH_LEVEL, is kept.
+// block lets t wait, without a processor, for w to be satisfied or its time to pass. The IRQL,
+// below DISPATCH_LEVEL, is kept.
 func (t *Thread) block(w *wait, timeout Timeout) nt.Status {
 	s := t.sys
 	irql := t.suspend()

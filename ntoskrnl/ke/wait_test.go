@@ -75,7 +75,11 @@ func TestOperationsOnWhatIsNoSuchObject(t *testing.T) {
 	require.NoError(t, guest.Store64(garbage, 0x1234567890ABCDEF))
 	s.do(func(th *Thread) {
 		for name, f := range map[string]func(a guest.Addr) error{
-			"wait": func(a guest.Addr) error { _, err := th.WaitForSingleObject(a, Forever); return err },
+			"wait": func(a guest.Addr) error {
+				_, err := th.WaitForSingleObject(a,
+					Forever)
+				return err
+			},
 			"wait for any": func(a guest.Addr) error {
 				_, err := th.WaitForMultipleObjects([]guest.Addr{event, a}, false, Forever)
 				return err
@@ -84,11 +88,19 @@ func TestOperationsOnWhatIsNoSuchObject(t *testing.T) {
 				_, err := th.WaitForMultipleObjects([]guest.Addr{a, event}, true, Forever)
 				return err
 			},
-			"set":        func(a guest.Addr) error { _, err := s.SetEvent(a); return err },
-			"reset":      func(a guest.Addr) error { _, err := s.ResetEvent(a); return err },
-			"release":    func(a guest.Addr) error { _, err := s.ReleaseSemaphore(a, 1); return err },
-			"mutant":     func(a guest.Addr) error { _, err := th.ReleaseMutant(a); return err },
-			"timer":      func(a guest.Addr) error { _, err := th.SetTimer(a, -1, 0, 0); return err },
+			"set":   func(a guest.Addr) error { _, err := s.SetEvent(a); return err },
+			"reset": func(a guest.Addr) error { _, err := s.ResetEvent(a); return err },
+			"release": func(a guest.Addr) error {
+				_, err := s.ReleaseSemaphore(a,
+					1)
+				return err
+			},
+			"mutant": func(a guest.Addr) error { _, err := th.ReleaseMutant(a); return err },
+			"timer": func(a guest.Addr) error {
+				_, err := th.SetTimer(a, -1, 0,
+					0)
+				return err
+			},
 			"cancel":     func(a guest.Addr) error { _, err := s.CancelTimer(a); return err },
 			"queue DPC":  func(a guest.Addr) error { _, err := th.QueueDPC(a, 0, 0); return err },
 			"remove DPC": func(a guest.Addr) error { _, err := s.RemoveDPC(a); return err },
@@ -137,23 +149,45 @@ func TestWakingWaiters(t *testing.T) {
 		woken   int
 		left    int32
 	}{
-		{"a notification event wakes all", func(s *testSystem) guest.Addr { return s.event(0, false) },
+		{"a notification event wakes all", func(s *testSystem) guest.Addr {
+			return s.event(0,
+				false)
+		},
 			set, 4, 4, 1},
-		{"a synchronization event wakes one", func(s *testSystem) guest.Addr { return s.event(1, false) },
+		{"a synchronization event wakes one", func(s *testSystem) guest.Addr {
+			return s.event(1,
+				false)
+		},
 			set, 4, 1, 0},
 		{"a pulse of a notification event wakes all",
 			func(s *testSystem) guest.Addr { return s.event(0, false) },
-			func(s *testSystem, e guest.Addr) error { _, err := s.PulseEvent(e); return err }, 4, 4, 0},
+			func(s *testSystem, e guest.Addr) error {
+				_,
+					err := s.PulseEvent(e)
+				return err
+			}, 4, 4, 0},
 		{"a pulse of a synchronization event wakes one",
 			func(s *testSystem) guest.Addr { return s.event(1, false) },
-			func(s *testSystem, e guest.Addr) error { _, err := s.PulseEvent(e); return err }, 4, 1, 0},
+			func(s *testSystem, e guest.Addr) error {
+				_,
+					err := s.PulseEvent(e)
+				return err
+			}, 4, 1, 0},
 		{"a semaphore wakes as many as it has",
 			func(s *testSystem) guest.Addr { return s.semaphore(0, 10) },
-			func(s *testSystem, e guest.Addr) error { _, err := s.ReleaseSemaphore(e, 3); return err },
+			func(s *testSystem, e guest.Addr) error {
+				_, err := s.ReleaseSemaphore(e,
+					3)
+				return err
+			},
 			5, 3, 0},
 		{"a semaphore keeps what is left",
 			func(s *testSystem) guest.Addr { return s.semaphore(0, 10) },
-			func(s *testSystem, e guest.Addr) error { _, err := s.ReleaseSemaphore(e, 7); return err },
+			func(s *testSystem, e guest.Addr) error {
+				_, err := s.ReleaseSemaphore(e,
+					7)
+				return err
+			},
 			5, 5, 2},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -194,7 +228,8 @@ func TestSemaphoreRefusesMoreThanItsLimit(t *testing.T) {
 		{"up to the limit", 1, 3, 2, nil},
 		{"beyond the limit", 1, 3, 3, nt.STATUS_SEMAPHORE_LIMIT_EXCEEDED},
 		{"a negative adjustment", 2, 3, -1, nt.STATUS_SEMAPHORE_LIMIT_EXCEEDED},
-		{"an adjustment that overflows", 2, 0x7FFFFFFF, 0x7FFFFFFF, nt.STATUS_SEMAPHORE_LIMIT_EXCEEDED},
+		{"an adjustment that overflows", 2, 0x7FFFFFFF, 0x7FFFFFFF,
+			nt.STATUS_SEMAPHORE_LIMIT_EXCEEDED},
 		{"none", 2, 3, 0, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -361,8 +396,14 @@ func TestTokensAreNeitherLostNorDoubled(t *testing.T) {
 						return th.WaitForMultipleObjects([]guest.Addr{a, b}, true, limit)
 					})
 				} else {
-					ok = take(func() (nt.Status, error) { return th.WaitForSingleObject(a, limit) }) &&
-						take(func() (nt.Status, error) { return th.WaitForSingleObject(b, Forever) })
+					ok = take(func() (nt.Status, error) {
+						return th.WaitForSingleObject(a,
+							limit)
+					}) &&
+						take(func() (nt.Status, error) {
+							return th.WaitForSingleObject(b,
+								Forever)
+						})
 				}
 				if !ok {
 					continue

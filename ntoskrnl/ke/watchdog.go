@@ -25,8 +25,8 @@ func (s *System) watch() {
 	}
 }
 
-// watchDPCs ends the system when a processor has been in one DPC for too long. It goes when none has
-// run for a while.
+// watchDPCs ends the system when a processor has been in one DPC for too long. It goes when none
+// has run for a while.
 func (s *System) watchDPCs() {
 	tick := s.dpcLimit / watchdogTicks
 	since := make([]int, len(s.procs)) // ticks for which a processor has been in the same DPC

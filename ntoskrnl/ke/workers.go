@@ -95,8 +95,8 @@ func (e *WorkItemError) BugCheck() (nt.BugCheck, [4]uint64) {
 	return nt.WORKER_INVALID, [4]uint64{0, uint64(e.Item), 0, 0}
 }
 
-// QueueWorkItem queues the WORK_QUEUE_ITEM at item, as ExQueueWorkItem does. Its List.Flink is not 0
-// while it is queued; an item that is queued already, or has no routine, is a bugcheck.
+// QueueWorkItem queues the WORK_QUEUE_ITEM at item, as ExQueueWorkItem does. Its List.Flink is not
+// 0 while it is queued; an item that is queued already, or has no routine, is a bugcheck.
 func (s *System) QueueWorkItem(item guest.Addr, q WorkQueue) error {
 	w, err := guest.Ptr[nt.WorkQueueItem](item).Load()
 	if err != nil {
@@ -248,7 +248,8 @@ func (w *workers) await(me *worker) (workItem, bool) {
 	}
 }
 
-// runWorkItem runs an item. From when its routine is called the driver may queue it again or free it.
+// runWorkItem runs an item. From when its routine is called the driver may queue it again or free
+// it.
 func (t *Thread) runWorkItem(item workItem) {
 	routine, parameter := guest.Addr(0), guest.Addr(0)
 	if item.work != nil {
@@ -259,8 +260,10 @@ func (t *Thread) runWorkItem(item workItem) {
 			err = guest.StoreAddr(item.object, 0)
 		}
 		if err != nil {
-			t.Crash(&Bugcheck{Code: nt.WORKER_INVALID, Params: [4]uint64{0, uint64(item.object), 0, 0},
-				Reason: fmt.Sprintf("the work item at %v was freed while it was queued", item.object)})
+			t.Crash(&Bugcheck{Code: nt.WORKER_INVALID, Params: [4]uint64{0, uint64(item.object), 0,
+				0},
+				Reason: fmt.Sprintf("the work item at %v was freed while it was queued",
+					item.object)})
 		}
 		routine, parameter = w.WorkerRoutine, w.Parameter
 		t.Call(routine, uint64(parameter))
@@ -268,8 +271,8 @@ func (t *Thread) runWorkItem(item workItem) {
 	t.CheckWorker(routine, parameter, item.object)
 }
 
-// CheckWorker is the bugcheck of a work item's routine that has left its worker thread in a state in
-// which it cannot run another.
+// CheckWorker is the bugcheck of a work item's routine that has left its worker thread in a state
+// in which it cannot run another.
 func (t *Thread) CheckWorker(routine, parameter, item guest.Addr) {
 	tcb := &t.ETHREAD().Tcb
 	irql := t.IRQL()

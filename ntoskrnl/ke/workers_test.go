@@ -31,7 +31,8 @@ func TestWorkItemRunsOnAWorker(t *testing.T) {
 		assert.Same(t, s.SystemProcess, th.Process)
 		ran <- arg(th, 0)
 	})
-	for _, q := range []WorkQueue{CriticalWorkQueue, DelayedWorkQueue, HyperCriticalWorkQueue, 32, 63} {
+	for _, q := range []WorkQueue{CriticalWorkQueue, DelayedWorkQueue, HyperCriticalWorkQueue, 32,
+		63} {
 		require.True(t, q.Valid())
 		require.NoError(t, s.QueueWorkItem(item, q))
 		assert.EqualValues(t, 0x77, within(t, ran))

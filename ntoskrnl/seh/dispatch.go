@@ -18,8 +18,6 @@ type Thread interface {
 	// trampoline, or through the usual one if that is 0. An unwinder gets from there to the stack as
 	// it is now.
 	CallBelow(sp, trampoline, fn guest.Addr, args ...uint64) uint64
-	// Resume goes on with guest code as the context says. It does not return.
-	Resume()
 }
 
 // Dispatcher dispatches exceptions and unwinds.
@@ -37,11 +35,29 @@ type Thread interface {
 //	        a call frame                                          ◄── its handler: CollidedUnwind
 //	          a language handler
 //	            the termination handler that it calls
+//
+// The handler of C is the kernel's own, so it is not called through the guest: its filters and
+// termination handlers stand directly in place of language handlers.
 type Dispatcher struct {
 	Tables
 	// SearchReturn and UnwindReturn are that code. Their handlers must come to NestedHandler and
 	// CollidedHandler.
 	SearchReturn, UnwindReturn guest.Addr
+	// CSpecific is the export __C_specific_handler, which must come to CSpecificHandler.
+	CSpecific guest.Addr
+}
+
+// site is where handlers are called from: what is below sp is free.
+type site struct {
+	thread     Thread
+	sp         guest.Addr
+	trampoline guest.Addr // 0 is the usual one
+	dispatcher guest.Addr // argument 5
+}
+
+// call calls a function with up to 4 arguments.
+func (s *site) call(fn guest.Addr, a, b, c, d uint64) uint64 {
+	return s.thread.CallBelow(s.sp, s.trampoline, fn, a, b, c, d, uint64(s.dispatcher))
 }
 
 // exceptionFrame is what an exception puts on the stack. All is aligned to 16 bytes.
@@ -61,12 +77,13 @@ type Raised struct {
 // Outcome is how the first phase ended.
 type Outcome int
 
-// The outcomes. A handler that takes the exception unwinds, and does not come back.
+// The outcomes.
 const (
 	// Unhandled: nobody took the exception.
 	Unhandled Outcome = iota
-	// Continued: a filter asked to go on, and the thread's context says where.
-	Continued
+	// Resumed: the thread's context says where it goes on. A filter has repaired what was wrong, or
+	// the stack was unwound to an __except block.
+	Resumed
 )
 
 // StackError says that there is no room for an exception on the guest stack: it is used up, or the
@@ -87,9 +104,9 @@ const maxFrames = 1 << 21
 // the thread's code was, the innermost first. record, if not 0, is the EXCEPTION_RECORD in guest
 // memory, and rec what it says.
 //
-// If a handler takes the exception, Dispatch does not return. Else it says what to do: go on at the
-// thread's context, or nothing more, with what is wrong with the stack, if that is why no handler was
-// found. A *StackError comes before anything was done.
+// A language handler that unwinds does not return, and neither does Dispatch then. Of Unhandled the
+// error says what is wrong with the stack, if that is why no handler was found. A *StackError comes
+// before anything was done.
 // "x64 exception handling", "RtlRaiseException".
 func (d *Dispatcher) Dispatch(t Thread, rec nt.ExceptionRecord, record guest.Addr, w nt.Context) (
 	Outcome, Raised, error) {
@@ -168,9 +185,10 @@ func (d *Dispatcher) search(t Thread, at guest.Addr, raised Raised, w nt.Context
 				setFlags(raised.Record, nt.EXCEPTION_NESTED_CALL, 0)
 			}
 			disp.ContextRecord = at + offsetUnwound
-			answer, err := d.callHandler(t, d.SearchReturn, at, at+offsetDispatcher, raised, &disp, &regs, &w)
-			if err != nil {
-				return Unhandled, 0, err
+			from := site{t, at, d.SearchReturn, at + offsetDispatcher}
+			answer, resumed, err := d.callHandler(&from, raised, &disp, &regs, &w)
+			if err != nil || resumed {
+				return outcomeOf(resumed), 0, err
 			}
 			if frame == nested {
 				nested = 0
@@ -222,30 +240,57 @@ func (d *Dispatcher) goOn(t Thread, raised Raised) (Outcome, nt.Status, error) {
 		return Unhandled, 0, err
 	}
 	Restore(t.Context(), &w)
-	return Continued, 0, nil
+	return Resumed, 0, nil
 }
 
-// callHandler calls the language handler in disp, and reads disp again from where the handler had it,
-// at. regs are the registers for its ContextRecord, and w has what they have not. Everything is below
-// sp.
-func (d *Dispatcher) callHandler(t Thread, trampoline, sp, at guest.Addr, raised Raised,
-	disp *nt.DispatcherContext, regs *Registers, w *nt.Context) (nt.ExceptionDisposition, error) {
-	if regs != nil {
-		r := *w
-		regs.ToContext(&r)
-		if err := guest.Ptr[nt.Context](disp.ContextRecord).Store(r); err != nil {
-			return 0, err
-		}
+func outcomeOf(resumed bool) Outcome {
+	if resumed {
+		return Resumed
 	}
-	p := guest.Ptr[nt.DispatcherContext](at)
+	return Unhandled
+}
+
+// callHandler calls the language handler in disp, and reads disp again, which the handler may have
+// changed. regs are the registers for its ContextRecord, and w has what they have not. resumed says
+// that the handler has unwound, and where the thread goes on.
+func (d *Dispatcher) callHandler(from *site, raised Raised, disp *nt.DispatcherContext,
+	regs *Registers, w *nt.Context) (answer nt.ExceptionDisposition, resumed bool, err error) {
+	r := *w
+	regs.ToContext(&r)
+	if err := guest.Ptr[nt.Context](disp.ContextRecord).Store(r); err != nil {
+		return 0, false, err
+	}
+	p := guest.Ptr[nt.DispatcherContext](from.dispatcher)
 	if err := p.Store(*disp); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	answer := t.CallBelow(sp, trampoline, disp.LanguageHandler, uint64(raised.Record),
-		disp.EstablisherFrame, uint64(raised.Context), uint64(at), uint64(at))
-	more, err := p.Load()
-	*disp = more
-	return nt.ExceptionDisposition(answer), err
+	frame := guest.Addr(disp.EstablisherFrame)
+	if d.isCSpecific(disp.LanguageHandler) {
+		if answer, resumed, err = d.cSpecific(from, raised.Record, frame, raised.Context, from.dispatcher); err != nil || resumed {
+			return answer, resumed, err
+		}
+	} else {
+		answer = nt.ExceptionDisposition(from.call(disp.LanguageHandler, uint64(raised.Record),
+			uint64(frame), uint64(raised.Context), uint64(from.dispatcher)))
+	}
+	*disp, err = p.Load()
+	return answer, false, err
+}
+
+// isCSpecific reports whether a handler is __C_specific_handler: that, or a jump through an import's
+// slot that has it.
+func (d *Dispatcher) isCSpecific(handler guest.Addr) bool {
+	const jump = 6 // FF 25, and a distance of 32 bits
+	var code [8]byte
+	if handler == d.CSpecific {
+		return true
+	}
+	if guest.Read(code[:jump], handler) != nil || code[0] != 0xFF || code[1] != 0x25 {
+		return false
+	}
+	slot := handler + jump + guest.Addr(int64(le32(code[:], 2)))
+	to, err := guest.LoadAddr(slot)
+	return err == nil && to == d.CSpecific
 }
 
 // collided takes the registers of the frame that a collided unwind was at.

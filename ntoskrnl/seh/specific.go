@@ -36,66 +36,74 @@ func scopeTable(data guest.Addr) (count uint32, at func(i uint32) (scope, error)
 	}, err
 }
 
-// CSpecificHandler is __C_specific_handler, called as an import. When a filter takes the exception,
-// it unwinds and does not return. Errors are those of [Dispatcher.Unwind], and of guest memory.
+// CSpecificHandler is __C_specific_handler, called as an import. resumed says that a filter took the
+// exception: the stack is unwound, and the thread's context says where it goes on. Errors are those
+// of [Dispatcher.Unwind], and of guest memory.
 func (d *Dispatcher) CSpecificHandler(t Thread, record, frame, context, dispatcher guest.Addr) (
-	nt.ExceptionDisposition, error) {
+	answer nt.ExceptionDisposition, resumed bool, err error) {
+	from := site{thread: t, sp: guest.Addr(t.Context().GPR[engine.RSP])}
+	return d.cSpecific(&from, record, frame, context, dispatcher)
+}
+
+// cSpecific is __C_specific_handler, with what it calls called from a place.
+func (d *Dispatcher) cSpecific(from *site, record, frame, context, dispatcher guest.Addr) (
+	answer nt.ExceptionDisposition, resumed bool, err error) {
 	flags, err := guest.Load32(record + offsetFlags)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	disp, err := guest.Ptr[nt.DispatcherContext](dispatcher).Load()
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	if flags&nt.EXCEPTION_UNWIND != 0 {
-		return nt.ExceptionContinueSearch, d.terminate(t, flags, frame, dispatcher, &disp)
+		return nt.ExceptionContinueSearch, false, d.terminate(from, flags, frame, dispatcher, &disp)
 	}
-	return d.filter(t, record, frame, context, &disp)
+	return d.filter(from, record, frame, context, &disp)
 }
 
 // filter looks for the __except block that takes an exception.
-func (d *Dispatcher) filter(t Thread, record, frame, context guest.Addr, disp *nt.DispatcherContext) (
-	nt.ExceptionDisposition, error) {
+func (d *Dispatcher) filter(from *site, record, frame, context guest.Addr,
+	disp *nt.DispatcherContext) (answer nt.ExceptionDisposition, resumed bool, err error) {
 	count, at, err := scopeTable(disp.HandlerData)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	pc := disp.ControlPc - disp.ImageBase
 	base := guest.Addr(disp.ImageBase)
 	for i := disp.ScopeIndex; i < count; i++ {
 		s, err := at(i)
 		if err != nil {
-			return 0, err
+			return 0, false, err
 		}
 		if !s.covers(pc) || s.Target == 0 {
 			continue
 		}
 		verdict := nt.EXCEPTION_EXECUTE_HANDLER
 		if s.Handler != 1 {
-			if verdict, err = d.callFilter(t, base+guest.Addr(s.Handler), record, frame, context); err != nil {
-				return 0, err
+			if verdict, err = callFilter(from, base+guest.Addr(s.Handler), record, frame, context); err != nil {
+				return 0, false, err
 			}
 		}
 		if verdict < 0 {
-			return nt.ExceptionContinueExecution, nil
+			return nt.ExceptionContinueExecution, false, nil
 		}
 		if verdict > 0 {
 			code, err := guest.Load32(record)
 			if err != nil {
-				return 0, err
+				return 0, false, err
 			}
-			return 0, d.Unwind(t, UnwindRequest{Frame: frame, IP: base + guest.Addr(s.Target),
-				Value: uint64(code), Record: record, Context: disp.ContextRecord})
+			err = d.unwindBelow(from.thread, UnwindRequest{Frame: frame, IP: base + guest.Addr(s.Target),
+				Value: uint64(code), Record: record, Context: disp.ContextRecord}, uint64(from.sp))
+			return 0, err == nil, err
 		}
 	}
-	return nt.ExceptionContinueSearch, nil
+	return nt.ExceptionContinueSearch, false, nil
 }
 
 // callFilter calls a filter with EXCEPTION_POINTERS on the stack.
-func (d *Dispatcher) callFilter(t Thread, fn, record, frame, context guest.Addr) (int32, error) {
-	c := t.Context()
-	at, err := place(c, c.GPR[engine.RSP], sizeofPointers)
+func callFilter(from *site, fn, record, frame, context guest.Addr) (int32, error) {
+	at, err := place(from.thread.Context(), uint64(from.sp), sizeofPointers)
 	if err != nil {
 		return 0, err
 	}
@@ -103,11 +111,13 @@ func (d *Dispatcher) callFilter(t Thread, fn, record, frame, context guest.Addr)
 	if err := guest.Ptr[nt.ExceptionPointers](at).Store(p); err != nil {
 		return 0, err
 	}
-	return int32(t.CallBelow(at, 0, fn, uint64(at), uint64(frame))), nil
+	below := *from
+	below.sp = at
+	return int32(below.call(fn, uint64(at), uint64(frame), 0, 0)), nil
 }
 
 // terminate calls the termination handlers of the scopes that are left.
-func (d *Dispatcher) terminate(t Thread, flags uint32, frame, dispatcher guest.Addr,
+func (d *Dispatcher) terminate(from *site, flags uint32, frame, dispatcher guest.Addr,
 	disp *nt.DispatcherContext) error {
 	count, at, err := scopeTable(disp.HandlerData)
 	if err != nil {
@@ -143,7 +153,7 @@ func (d *Dispatcher) terminate(t Thread, flags uint32, frame, dispatcher guest.A
 		if err := guest.Store32(dispatcher+offsetScopeIndex, i+1); err != nil {
 			return err
 		}
-		t.CallBelow(guest.Addr(t.Context().GPR[engine.RSP]), 0, base+guest.Addr(s.Handler), 1, uint64(frame))
+		from.call(base+guest.Addr(s.Handler), 1, uint64(frame), 0, 0)
 	}
 	return nil
 }

@@ -26,15 +26,19 @@ type unwindFrame struct {
 }
 
 // Unwind unwinds the stack of the import call that is under way, as RtlUnwindEx does: from the
-// call's caller to the frame that req names, calling every termination handler on the way. It does
-// not return if that succeeds. The error is a *StackError, what is wrong with tables or memory, or
-// the status that Windows raises: STATUS_BAD_STACK, STATUS_INVALID_UNWIND_TARGET,
-// STATUS_INVALID_DISPOSITION.
+// call's caller to the frame that req names, calling every termination handler on the way. After
+// that the thread's context says where it goes on. The error is a *StackError, what is wrong with
+// tables or memory, or the status that Windows raises: STATUS_BAD_STACK,
+// STATUS_INVALID_UNWIND_TARGET, STATUS_INVALID_DISPOSITION.
 // "RtlUnwindEx function (winnt.h)".
 func (d *Dispatcher) Unwind(t Thread, req UnwindRequest) error {
+	return d.unwindBelow(t, req, t.Context().GPR[engine.RSP])
+}
+
+// unwindBelow is Unwind with everything below an address.
+func (d *Dispatcher) unwindBelow(t Thread, req UnwindRequest, below uint64) error {
 	c := t.Context()
 	base := Capture(c)
-	below := min(base.Rsp, c.GPR[engine.RSP])
 	at, err := place(c, below, sizeofUnwindFrame)
 	if err != nil {
 		return err
@@ -101,8 +105,8 @@ func (d *Dispatcher) walkTo(t Thread, req UnwindRequest, at guest.Addr, raised R
 			setFlags(raised.Record, extra, 0)
 			current.GPR[engine.RAX] = req.Value
 			frame := disp.EstablisherFrame
-			answer, err := d.callHandler(t, d.UnwindReturn, at, at+offsetUnwindDispatcher, raised, &disp,
-				&current, base)
+			from := site{t, at, d.UnwindReturn, at + offsetUnwindDispatcher}
+			answer, _, err := d.callHandler(&from, raised, &disp, &current, base)
 			if err != nil {
 				return err
 			}
@@ -164,6 +168,5 @@ func (d *Dispatcher) arrive(t Thread, req UnwindRequest, raised Raised, called b
 	}
 	w.Rax, w.Rip = req.Value, uint64(req.IP)
 	Restore(t.Context(), &w)
-	t.Resume()
 	return nil
 }

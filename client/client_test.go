@@ -73,7 +73,7 @@ func TestOpenSaysWhyItFails(t *testing.T) {
 		{`\\.\Broken`, nt.STATUS_UNSUCCESSFUL, nil, "the driver has no CREATE"},
 		{`\\.\Missing`, nt.STATUS_OBJECT_NAME_NOT_FOUND, fs.ErrNotExist, "no driver host offers"},
 		{`\\.\Stale`, nt.STATUS_OBJECT_NAME_NOT_FOUND, fs.ErrNotExist, "no driver host offers"},
-		{`\\.\`, nt.STATUS_OBJECT_NAME_INVALID, nil, "empty device name"},
+		{`\\.\`, nt.STATUS_OBJECT_NAME_INVALID, nil, "no device name"},
 	} {
 		f, err := client.Open(c.name, client.RuntimeDir(h.dir))
 		assert.Nil(t, f)

@@ -84,7 +84,7 @@ func (s *slots) give(e extent) {
 func (f *File) borrow(ctx context.Context, in, out int) (inAt, outAt extent, err error) {
 	if total := slotSize(in) + slotSize(out); in > math.MaxUint32 || out > math.MaxUint32 ||
 		total > f.maxBuffer {
-		return inAt, outAt, fmt.Errorf("%d bytes of input and %d of output; the host takes %d: %w",
+		return inAt, outAt, fmt.Errorf("%d bytes of input and %d of output; the host takes %d together: %w",
 			in, out, f.maxBuffer, nt.STATUS_INVALID_BUFFER_SIZE)
 	}
 	f.mu.Lock()

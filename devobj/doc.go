@@ -11,5 +11,6 @@
 // drivers have given back their references: only then IRP_MJ_CLOSE is due.
 //
 // The package may import nt, guest, pe and ntoskrnl/ob. Manager.mu guards the drivers' device lists
-// and the devices' counts; guest code never runs while it is held.
+// and the devices' counts, and comes before the object manager's lock; guest code never runs while it
+// is held.
 package devobj

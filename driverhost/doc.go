@@ -9,6 +9,11 @@
 // When a driver crashes, the host is over: every request, pending or new, fails at once with
 // STATUS_DEVICE_REMOVED, and [Host.Crashed] tells why. Nothing outside the host is hurt.
 //
-// The package may import everything but client and cmd. Lock order: Host.mu, then what a kernel has.
-// No lock is held while driver code runs.
+// A file that a client closes gets CLEANUP, what pends is cancelled, and CLOSE follows when drivers
+// have given back their references to it. [Host.Close] gives all this a while, then kicks out what
+// still runs, and gives back the kernel's memory only when nobody uses it any more: whoever does is
+// inside Host.gate.
+//
+// The package may import everything but client and cmd. Host.linkMu and Host.mu are not held together;
+// what a kernel has comes after either. Neither is held while driver code runs.
 package driverhost

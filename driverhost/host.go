@@ -69,6 +69,8 @@ type Host struct {
 	linkMu  sync.Mutex      // guards what follows; file operations run under it
 	runtime string          // the runtime directory that is served, "" when none is
 	claimed map[string]bool // names of links in it
+	// linkErrors is what was wrong with links when they last changed.
+	linkErrors []string
 }
 
 // Driver is a loaded driver.
@@ -330,11 +332,21 @@ func (h *Host) Socket() string {
 	return h.server.Socket()
 }
 
-// linksChanged follows the drivers' links while the host is served. A name that another host holds
-// is reported; the load that made it finds out by SyncLinks.
+// linksChanged follows the drivers' links while the host is served. What is newly wrong is in the
+// log; the load that made it finds out by SyncLinks.
 func (h *Host) linksChanged() {
+	var wrong []string // a line for each name
 	if err := h.SyncLinks(); err != nil {
-		h.log.Error("device name", "error", err.Error())
+		wrong = strings.Split(err.Error(), "\n")
+	}
+	h.linkMu.Lock()
+	known := h.linkErrors
+	h.linkErrors = wrong
+	h.linkMu.Unlock()
+	for _, line := range wrong {
+		if !slices.Contains(known, line) {
+			h.log.Warn("device name", "error", line)
+		}
 	}
 }
 

@@ -16,7 +16,8 @@ import (
 
 // Client processes and their threads, as drivers are told of them.
 
-// notifications is a routine in guest memory that counts its calls and keeps the last one's arguments.
+// notifications is a routine in guest memory that counts its calls and keeps the last one's
+// arguments.
 type notifications struct {
 	t       *testing.T
 	h       *Host

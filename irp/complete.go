@@ -124,7 +124,9 @@ func (m *Manager) finish(t *ke.Thread, p *packet, use uint32) {
 	} else {
 		r.completed()
 	}
-	m.mustFree(t, err)
+	if err != nil {
+		m.mustFree(t, err)
+	}
 }
 
 // mustFree is the bugcheck of a driver that has freed or overrun what the I/O manager gave it, found

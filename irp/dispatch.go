@@ -19,7 +19,7 @@ type Manager struct {
 }
 
 // New makes a manager.
-func New(space *guest.Space, memory *mm.Manager, devices *devobj.Manager) *Manager {
+func New(_ *guest.Space, memory *mm.Manager, devices *devobj.Manager) *Manager {
 	m := &Manager{mm: memory, devices: devices}
 	m.slabs.init(memory)
 	return m

@@ -117,14 +117,17 @@ const (
 	useShift = 8 // the count of uses lies above the bits
 )
 
-// renew begins a new use of the request, on thread t.
+// renew begins a new use of the request, on thread t. After a use that ended inline the state is still
+// as it was at its start.
 func (r *Request) renew(t *ke.Thread) {
 	r.starter, r.dispatching, r.inline = t, false, false
-	r.state.Store((r.state.Load()>>useShift + 1) << useShift)
+	if s := r.state.Load(); s&(1<<useShift-1) != 0 {
+		r.state.Store((s>>useShift + 1) << useShift)
+	}
 	r.Status, r.IOStatus, r.Information, r.Written = nt.STATUS_PENDING, 0, 0, 0
 }
 
-// use tells this use of the request from others.
+// use tells this use of the request from others, unless those ended inline.
 func (r *Request) use() uint64 { return r.state.Load() >> useShift }
 
 // begin puts r, with an IRP of n stack locations, among the pending requests.

@@ -70,6 +70,14 @@ func fn9[A, B, C, D, E, F, G, H, I, R word](f func(*Call, A, B, C, D, E, F, G, H
 	}
 }
 
+func fn10[A, B, C, D, E, F, G, H, I, J, R word](
+	f func(*Call, A, B, C, D, E, F, G, H, I, J) R) Func {
+	return func(c *Call) uint64 {
+		return uint64(f(c, A(c.Arg(0)), B(c.Arg(1)), C(c.Arg(2)), D(c.Arg(3)), E(c.Arg(4)),
+			F(c.Arg(5)), G(c.Arg(6)), H(c.Arg(7)), I(c.Arg(8)), J(c.Arg(9))))
+	}
+}
+
 // The same for functions that return nothing: RAX is left 0.
 
 func do0(f func(*Call)) Func {
@@ -105,6 +113,22 @@ func do5[A, B, C, D, E word](f func(*Call, A, B, C, D, E)) Func {
 func do6[A, B, C, D, E, F word](f func(*Call, A, B, C, D, E, F)) Func {
 	return func(c *Call) uint64 {
 		f(c, A(c.Arg(0)), B(c.Arg(1)), C(c.Arg(2)), D(c.Arg(3)), E(c.Arg(4)), F(c.Arg(5)))
+		return 0
+	}
+}
+
+func do7[A, B, C, D, E, F, G word](f func(*Call, A, B, C, D, E, F, G)) Func {
+	return func(c *Call) uint64 {
+		f(c, A(c.Arg(0)), B(c.Arg(1)), C(c.Arg(2)), D(c.Arg(3)), E(c.Arg(4)), F(c.Arg(5)),
+			G(c.Arg(6)))
+		return 0
+	}
+}
+
+func do8[A, B, C, D, E, F, G, H word](f func(*Call, A, B, C, D, E, F, G, H)) Func {
+	return func(c *Call) uint64 {
+		f(c, A(c.Arg(0)), B(c.Arg(1)), C(c.Arg(2)), D(c.Arg(3)), E(c.Arg(4)), F(c.Arg(5)),
+			G(c.Arg(6)), H(c.Arg(7)))
 		return 0
 	}
 }

@@ -12,8 +12,9 @@
 // driver: nothing claims to have been done that was not.
 //
 // An export that must end early raises an exception in the driver with [Call.Raise] and its
-// relatives, which do not return: they unwind the Go stack by panic to the thread's owner (see
-// package ke). Functions that hold something release it by defer.
+// relatives, which do not return: if a handler takes the exception, the Go stack is unwound by panic
+// to the call of the driver that goes on (see Resume of package ke's Thread); else it is a bugcheck.
+// Functions that hold something release it by defer.
 //
 // The package may import everything but driverhost, client and cmd. Kernel.mu guards the list of
 // drivers and is not held while guest code runs.

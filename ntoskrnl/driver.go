@@ -184,7 +184,8 @@ func (e *BusyError) Error() string {
 // returned, and so has an open file. A timer in the image that is still set is the bugcheck
 // DRIVER_UNLOADED_WITHOUT_CANCELLING_PENDING_OPERATIONS. That no thread, and no timer or
 // ExQueueWorkItem elsewhere in memory, leads into the image any more is the driver's own duty, as on
-// Windows; it finds no code there then, and faults.
+// Windows; it finds no code there then, and faults. When references do not go, the error says so, and
+// the image stays mapped.
 func (k *Kernel) Unload(d *Driver) (left []string, err error) {
 	if d.Object.Ref().DriverUnload == 0 {
 		return nil, fmt.Errorf("%s: %w", d.Module.Name(), ErrNoUnload)
@@ -246,8 +247,10 @@ func (k *Kernel) discard(d *Driver) error {
 }
 
 // settle waits until nothing refers to the driver's objects any more, and then checks that nothing
-// else leads into its code. The error is the bugcheck that ended the kernel meanwhile.
+// else leads into its code. The error is the bugcheck that ended the kernel meanwhile, or names what
+// still has references after settlePatience.
 func (k *Kernel) settle(d *Driver) error {
+	deadline := time.Now().Add(settlePatience)
 	for {
 		if k.Ke.Ended() {
 			return k.ended()
@@ -257,8 +260,19 @@ func (k *Kernel) settle(d *Driver) error {
 			return k.checkUnloaded(d)
 		case <-time.After(endedPoll):
 		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s: something still refers to its driver object or to one of its "+
+				"devices, so that the image stays", d.Module.Name())
+		}
 	}
 }
+
+const (
+	// settlePatience is how long a driver's last references are waited for.
+	settlePatience = 5 * time.Second
+	// endedPoll is how often that wait looks whether the kernel has ended.
+	endedPoll = 20 * time.Millisecond
+)
 
 // checkUnloaded is the bugcheck of a driver that has left a timer in its image.
 func (k *Kernel) checkUnloaded(d *Driver) error {
@@ -272,9 +286,6 @@ func (k *Kernel) checkUnloaded(d *Driver) error {
 			k.Where(timer))})
 	return k.ended()
 }
-
-// endedPoll is how often a wait for a driver's last references looks whether the kernel has ended.
-const endedPoll = 20 * time.Millisecond
 
 // ended gives why the kernel has ended.
 func (k *Kernel) ended() error {

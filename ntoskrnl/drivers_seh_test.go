@@ -36,6 +36,10 @@ func TestSehDriver(t *testing.T) {
 			code:   nt.PAGE_FAULT_IN_NONPAGED_AREA,
 			params: map[int]uint64{0: 0x7FFF00000000, 1: 0},
 		},
+		"a fast fail in a __try block": {
+			code:   nt.KERNEL_SECURITY_CHECK_FAILURE,
+			params: map[int]uint64{0: uint64(nt.FAST_FAIL_CORRUPT_LIST_ENTRY)},
+		},
 		"a fault at DISPATCH_LEVEL": {
 			code:   nt.DRIVER_IRQL_NOT_LESS_OR_EQUAL,
 			params: map[int]uint64{0: 0x1230, 1: 2, 2: 0},

@@ -30,9 +30,11 @@ func addHandlerReturns(b *pe.Builder) {
 }
 
 var rtlpHandlerExports = []Export{
-	{Name: "RtlpExceptionHandler", Fn: fn4(rtlpExceptionHandler), Internal: true, MaxIRQL: anyIRQL, Support: Full,
+	{Name: "RtlpExceptionHandler", Fn: fn4(rtlpExceptionHandler), Internal: true,
+		MaxIRQL: anyIRQL, Support: Full,
 		Params: "ExceptionRecord EstablisherFrame ContextRecord DispatcherContext"},
-	{Name: "RtlpUnwindHandler", Fn: fn4(rtlpUnwindHandler), Internal: true, MaxIRQL: anyIRQL, Support: Full,
+	{Name: "RtlpUnwindHandler", Fn: fn4(rtlpUnwindHandler), Internal: true,
+		MaxIRQL: anyIRQL, Support: Full,
 		Params: "ExceptionRecord EstablisherFrame ContextRecord DispatcherContext"},
 }
 
@@ -66,8 +68,8 @@ func (c *sehThread) CallBelow(sp, trampoline, fn guest.Addr, args ...uint64) uin
 	return c.T.CallBelow(sp, trampoline, fn, args...)
 }
 
-// resume goes on with guest code as the context says, and does not return. The import call that made
-// the Call which goes on is under way again.
+// resume goes on with guest code as the context says, and does not return. The import call that
+// made the Call which goes on is under way again.
 func (c *Call) resume() {
 	depth := c.T.Owner(guest.Addr(c.ctx.GPR[engine.RSP]))
 	if index, ok := c.T.CallingImport(depth); ok && int(index) < len(c.rows) {
@@ -76,9 +78,9 @@ func (c *Call) resume() {
 	c.T.Resume()
 }
 
-// exception raises an exception in the driver, whose code is at rip: at the instruction that faulted,
-// or behind a call of an export. It returns, but not out of an export, if the thread is to go on as
-// its context says.
+// exception raises an exception in the driver, whose code is at rip: at the instruction that
+// faulted, or behind a call of an export. It returns, but not out of an export, if the thread is to
+// go on as its context says.
 func (k *Kernel) exception(t *ke.Thread, status nt.Status, rip guest.Addr, info []uint64, what string) {
 	c := t.Context()
 	rec := nt.ExceptionRecord{ExceptionCode: status, ExceptionAddress: rip}
@@ -105,12 +107,14 @@ func (k *Kernel) dispatch(t *ke.Thread, rec nt.ExceptionRecord, record guest.Add
 		}
 		return
 	}
-	k.unhandled(t, &rec, raised, what, err)
+	if raised.ExceptionCode != rec.ExceptionCode {
+		what = "a handler of " + rec.ExceptionCode.String() + " wanted what cannot be"
+	}
+	k.unhandled(t, &raised, what, err)
 }
 
 // unhandled is the bugcheck of an exception that no handler took.
-func (k *Kernel) unhandled(t *ke.Thread, rec *nt.ExceptionRecord, raised seh.Raised, what string,
-	err error) {
+func (k *Kernel) unhandled(t *ke.Thread, rec *seh.Raised, what string, err error) {
 	switch {
 	case rec.ExceptionCode == nt.STATUS_ACCESS_VIOLATION && rec.NumberParameters == 2:
 		what = k.describeAccess(uint64(rec.ExceptionInformation[1]),
@@ -131,10 +135,10 @@ func (k *Kernel) unhandled(t *ke.Thread, rec *nt.ExceptionRecord, raised seh.Rai
 			uint64(rec.ExceptionInformation[1])}
 	case t.Process == k.Ke.SystemProcess:
 		b.Code = nt.SYSTEM_THREAD_EXCEPTION_NOT_HANDLED
-		b.Params = [4]uint64{status, rip, uint64(raised.Record), uint64(raised.Context)}
+		b.Params = [4]uint64{status, rip, uint64(rec.Record), uint64(rec.Context)}
 	default:
 		b.Code = nt.SYSTEM_SERVICE_EXCEPTION
-		b.Params = [4]uint64{status, rip, uint64(raised.Context), 0}
+		b.Params = [4]uint64{status, rip, uint64(rec.Context), 0}
 	}
 	if err != nil {
 		b.Reason += fmt.Sprintf("; the search for a handler ended: %v", err)

@@ -7,6 +7,7 @@ import (
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
+	"github.com/drvhost/drvhost/ntoskrnl/seh"
 )
 
 // What an access was, in the numbers of exception records.
@@ -49,6 +50,10 @@ func (k *Kernel) fault(t *ke.Thread, f *engine.Fault) {
 				Reason: fmt.Sprintf("kernel stack overflow at %s", k.Where(rip))})
 		}
 		k.memoryFault(t, f.Addr, op, rip, "")
+	case isInterrupt(f, interruptFastFail):
+		k.fastFail(t, rip)
+	case isInterrupt(f, interruptAssertion):
+		k.exception(t, nt.STATUS_ASSERTION_FAILURE, rip, nil, "")
 	case f.Vector == engine.VectorDivide:
 		k.exception(t, nt.STATUS_INTEGER_DIVIDE_BY_ZERO, rip, nil, "")
 	case f.Vector == engine.VectorDebug:
@@ -76,6 +81,34 @@ func (k *Kernel) fault(t *ke.Thread, f *engine.Fault) {
 
 const trapDoubleFault = 8
 
+// Interrupts that Windows serves to the kernel itself. In a process INT is a general protection
+// fault.
+const (
+	interruptFastFail  = 0x29 // __fastfail
+	interruptAssertion = 0x2C // DbgRaiseAssertionFailure
+)
+
+// isInterrupt reports whether a fault is an INT n. The error code has n as an index into the table
+// of interrupts (Intel SDM volume 3, "Error code").
+func isInterrupt(f *engine.Fault, n uint32) bool {
+	const inIDT = 2
+	return f.Vector == engine.VectorGeneral && f.Code == n<<3|inIDT
+}
+
+// fastFail is __fastfail: the driver has found corruption, and wants no handler to run.
+func (k *Kernel) fastFail(t *ke.Thread, rip guest.Addr) {
+	c := t.Context()
+	code := nt.FastFail(c.GPR[engine.RCX])
+	rec := nt.ExceptionRecord{ExceptionCode: nt.STATUS_STACK_BUFFER_OVERRUN,
+		ExceptionFlags: nt.EXCEPTION_NONCONTINUABLE, ExceptionAddress: rip, NumberParameters: 1}
+	rec.ExceptionInformation[0] = uintptr(code)
+	// Without room on the stack the record's address is 0.
+	raised, _ := k.seh.Describe((*sehThread)(k.call(t)), rec, seh.Capture(c))
+	t.Crash(&ke.Bugcheck{Code: nt.KERNEL_SECURITY_CHECK_FAILURE,
+		Params: [4]uint64{uint64(code), 0, uint64(raised.Record), 0},
+		Reason: fmt.Sprintf("fast fail at %s: %s", k.Where(rip), code)})
+}
+
 // memoryFault is an access that the page tables refuse, at address addr by the instruction at rip:
 // the bugcheck that Windows gives for it at this IRQL and address, or an exception.
 func (k *Kernel) memoryFault(t *ke.Thread, addr, op uint64, rip guest.Addr, how string) {
@@ -88,7 +121,8 @@ func (k *Kernel) memoryFault(t *ke.Thread, addr, op uint64, rip guest.Addr, how 
 	case op == accessExecute && k.pageHas(addr, guest.ProtRead):
 		t.Crash(&ke.Bugcheck{Code: nt.ATTEMPTED_EXECUTE_OF_NOEXECUTE_MEMORY,
 			Params: [4]uint64{addr, 0, 0, 0}, Reason: what() + ", which is not executable"})
-	case op == accessWrite && k.pageHas(addr, guest.ProtRead):
+	case op == accessWrite && addr >= uint64(guest.SystemRangeStart) &&
+		k.pageHas(addr, guest.ProtRead):
 		t.Crash(&ke.Bugcheck{Code: nt.ATTEMPTED_WRITE_TO_READONLY_MEMORY,
 			Params: [4]uint64{addr, 0, 0, 0}, Reason: what() + ", which is read-only"})
 	case addr >= uint64(guest.SystemRangeStart) && addr != ^uint64(0):

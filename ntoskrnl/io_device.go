@@ -84,4 +84,7 @@ func ioDeleteDevice(c *Call, device guest.Addr) {
 	if !c.Dev.DeleteDevice(c.deviceObject(device)) {
 		c.notAnObject(device, "DEVICE_OBJECT (it was deleted before)")
 	}
+	c.mu.Lock()
+	delete(c.wmiProviders, device)
+	c.mu.Unlock()
 }

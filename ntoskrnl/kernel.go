@@ -71,6 +71,7 @@ type Kernel struct {
 	ids  sync.Mutex
 	byID map[objectID]guest.Addr // processes and threads, until their objects are deleted
 
+	bugChecks       bugCheckCallbacks
 	handleCallbacks routineList[*handleCallback]
 	notify          notifyRoutines
 
@@ -119,12 +120,16 @@ func New(opts Options) (_ *Kernel, err error) {
 	if err = k.makeTypes(); err != nil {
 		return nil, err
 	}
+	if err = k.makePhysicalMemory(); err != nil {
+		return nil, err
+	}
 	k.startExceptions()
 	if k.Ke, err = ke.New(ke.Config{
 		CPU: k.cpu, Space: k.space, Processors: opts.Processors,
 		Alloc: k.allocObject, Free: k.freeObject,
 		NewObject: k.newKeObject, DropObject: k.dropKeObject,
 		Export: k.export, Fault: k.fault, OnCrash: k.crashed,
+		OnBugcheck: k.callBugCheckCallbacks,
 		Trampoline: k.symbol(symTrampoline), Thunk: k.thunk,
 	}); err != nil {
 		return nil, err

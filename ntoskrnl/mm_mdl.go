@@ -176,10 +176,10 @@ func (c *Call) window() *mm.Window {
 	return w
 }
 
-// userMemory is window for the memory manager's checks.
+// userMemory is window for the memory manager's checks. A process without one has views.
 func (c *Call) userMemory() mm.UserMemory {
 	if w := c.window(); w != nil {
 		return w
 	}
-	return nil
+	return c.Mm.SystemUserMemory()
 }

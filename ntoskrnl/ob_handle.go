@@ -37,7 +37,8 @@ var obHandleExports = []Export{
 		Params: "Process Object ObjectType MatchCriteria Handle", MaxIRQL: passive, Support: Full},
 }
 
-const noDescriptors = "objects have no security descriptors: user mode gets whatever access it asks for"
+const noDescriptors = "objects have no security descriptors: user mode gets whatever access " +
+	"it asks for"
 
 // handles gives the table that a handle is in; nil if the mode may not use it.
 func (c *Call) handles(h nt.Handle, mode nt.ProcessorMode) *ob.HandleTable {
@@ -91,9 +92,9 @@ func (c *Call) reference(h nt.Handle, access uint32, t *ob.Type, mode nt.Process
 	return ob.Handle{}, status
 }
 
-// newHandle makes a handle to an object, in the table that attributes name: OBJ_KERNEL_HANDLE, or else
-// the current process's. The callbacks of ObRegisterCallbacks may take rights away. The statuses are
-// those of the table.
+// newHandle makes a handle to an object, in the table that attributes name: OBJ_KERNEL_HANDLE, or
+// else the current process's. The callbacks of ObRegisterCallbacks may take rights away. The
+// statuses are those of the table.
 func (c *Call) newHandle(o *ob.Object, desired, attributes uint32) (nt.Handle, nt.Status) {
 	kernel := attributes&nt.OBJ_KERNEL_HANDLE != 0
 	open := handleOperation{operation: operationCreate, object: o, access: o.Type.Access(desired),
@@ -198,7 +199,8 @@ func obOpenObjectByPointer(c *Call, object guest.Addr, attributes uint32, state 
 //
 // "ObOpenObjectByPointerWithTag function (ntifs.h)".
 func obOpenObjectByPointerWithTag(c *Call, object guest.Addr, attributes uint32, state guest.Addr,
-	access uint32, objType guest.Addr, mode nt.ProcessorMode, tag uint32, result guest.Addr) nt.Status {
+	access uint32, objType guest.Addr, mode nt.ProcessorMode, tag uint32,
+	result guest.Addr) nt.Status {
 	return obOpenObjectByPointer(c, object, attributes, state, access, objType, mode, result)
 }
 
@@ -220,11 +222,13 @@ func obOpenObjectByName(c *Call, attributes, objType guest.Addr, mode nt.Process
 //	NTSTATUS ObCloseHandle(HANDLE Handle, KPROCESSOR_MODE PreviousMode)
 //
 // As ZwClose, for the given mode. "ObCloseHandle function (ntifs.h)".
-func obCloseHandle(c *Call, h nt.Handle, mode nt.ProcessorMode) nt.Status { return c.close(h, mode) }
+func obCloseHandle(c *Call, h nt.Handle, mode nt.ProcessorMode) nt.Status {
+	return c.close(h, mode)
+}
 
-// close closes a handle. STATUS_INVALID_HANDLE, STATUS_HANDLE_NOT_CLOSABLE for one that is protected.
-// For a handle of the kernel's table both are the bugcheck INVALID_KERNEL_HANDLE, which Windows
-// gives when a kernel debugger is attached: such a handle is the driver's own mistake.
+// close closes a handle. STATUS_INVALID_HANDLE, STATUS_HANDLE_NOT_CLOSABLE for one that is
+// protected. For a handle of the kernel's table both are the bugcheck INVALID_KERNEL_HANDLE, which
+// Windows gives when a kernel debugger is attached: such a handle is the driver's own mistake.
 func (c *Call) close(h nt.Handle, mode nt.ProcessorMode) nt.Status {
 	table := c.handles(h, mode)
 	if table == nil {
@@ -273,7 +277,8 @@ func (f objectHandleFlags) attributes() (attributes uint32) {
 //	    KPROCESSOR_MODE PreviousMode)
 //
 // STATUS_INVALID_HANDLE. The function is not documented.
-func obSetHandleAttributes(c *Call, h nt.Handle, flags guest.Addr, mode nt.ProcessorMode) nt.Status {
+func obSetHandleAttributes(c *Call, h nt.Handle, flags guest.Addr,
+	mode nt.ProcessorMode) nt.Status {
 	f := Load[objectHandleFlags](c, flags)
 	table := c.handles(h, mode)
 	if table == nil {
@@ -282,14 +287,15 @@ func obSetHandleAttributes(c *Call, h nt.Handle, flags guest.Addr, mode nt.Proce
 	return table.SetAttributes(h, f.attributes())
 }
 
-// obFindHandleForObject gives a handle that a process has to an object, of the given type and rights
-// if these are not null.
+// obFindHandleForObject gives a handle that a process has to an object, of the given type and
+// rights if these are not null.
 //
 //	BOOLEAN ObFindHandleForObject(PEPROCESS Process, PVOID Object, POBJECT_TYPE ObjectType,
 //	    POBJECT_HANDLE_INFORMATION MatchCriteria, PHANDLE Handle)
 //
 // The function is not documented.
-func obFindHandleForObject(c *Call, process, object, objType, criteria, result guest.Addr) nt.Boolean {
+func obFindHandleForObject(c *Call, process, object, objType, criteria,
+	result guest.Addr) nt.Boolean {
 	p, t := c.process(process), c.typeAt(objType)
 	var want objectHandleInformation
 	if criteria != 0 {

@@ -23,12 +23,14 @@ var obNameExports = []Export{
 // The string lies behind the UNICODE_STRING, with a zero. One without a name has an empty one.
 // STATUS_INFO_LENGTH_MISMATCH if there is no room; ReturnLength says how much is needed.
 // "ObQueryNameString function (ntifs.h)".
-func obQueryNameString(c *Call, object, info guest.Addr, length uint32, needed guest.Addr) nt.Status {
+func obQueryNameString(c *Call, object, info guest.Addr, length uint32,
+	needed guest.Addr) nt.Status {
 	return c.nameInformation(c.object(object), info, length, needed)
 }
 
 // nameInformation fills in an OBJECT_NAME_INFORMATION.
-func (c *Call) nameInformation(o *ob.Object, info guest.Addr, length uint32, needed guest.Addr) nt.Status {
+func (c *Call) nameInformation(o *ob.Object, info guest.Addr, length uint32,
+	needed guest.Addr) nt.Status {
 	const header = guest.Addr(sizeofUnicodeString)
 	enc := guest.EncodeUTF16(c.nameOf(o))
 	size := uint32(header)
@@ -92,9 +94,10 @@ func (c *Call) attributesOf(a guest.Addr) (objectAttributes, nt.Status) {
 	return r, status
 }
 
-// openNamed opens an object of type t, or of any if t is nil, that the OBJECT_ATTRIBUTES at attributes
-// name, and stores a handle.
-func (c *Call) openNamed(result guest.Addr, access uint32, attributes guest.Addr, t *ob.Type) nt.Status {
+// openNamed opens an object of type t, or of any if t is nil, that the OBJECT_ATTRIBUTES at
+// attributes name, and stores a handle.
+func (c *Call) openNamed(result guest.Addr, access uint32, attributes guest.Addr,
+	t *ob.Type) nt.Status {
 	a, status := c.attributesOf(attributes)
 	if status != nt.STATUS_SUCCESS {
 		return status
@@ -112,8 +115,8 @@ func (c *Call) openNamed(result guest.Addr, access uint32, attributes guest.Addr
 }
 
 // createNamed makes an object of type t with create, which is told its path and whether it is
-// permanent and gives a reference, and stores a handle. With OBJ_OPENIF one that is there is opened:
-// STATUS_OBJECT_NAME_EXISTS.
+// permanent and gives a reference, and stores a handle. With OBJ_OPENIF one that is there is
+// opened: STATUS_OBJECT_NAME_EXISTS.
 func (c *Call) createNamed(result guest.Addr, access uint32, attributes guest.Addr, t *ob.Type,
 	create func(path string, permanent bool) (*ob.Object, nt.Status)) nt.Status {
 	a, status := c.attributesOf(attributes)

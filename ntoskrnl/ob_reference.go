@@ -76,11 +76,11 @@ func (c *Call) dereference(o *ob.Object) {
 // The new count, "reserved for system use". REFERENCE_BY_POINTER for what is no object or has no
 // references any more. "ObfReferenceObject macro (wdm.h)".
 func obfReferenceObject(c *Call, object guest.Addr) int64 {
-	o := c.Ob.Find(object)
-	if o == nil || !c.Ob.Reference(object) {
+	count := c.Ob.AddReference(object)
+	if count == 0 {
 		c.notAnObject(object, "object")
 	}
-	return c.Ob.References(o)
+	return count
 }
 
 // obReferenceObjectSafe adds a reference to an object unless it is being deleted.
@@ -146,8 +146,8 @@ func obReferenceObjectByName(c *Call, name guest.Addr, attributes uint32, state 
 	return nt.STATUS_SUCCESS
 }
 
-// openObject finds an object of a type, or of any if t is nil, by its full name and adds a reference
-// to it.
+// openObject finds an object of a type, or of any if t is nil, by its full name and adds a
+// reference to it.
 func (c *Call) openObject(path string, t *ob.Type, attributes uint32) (*ob.Object, nt.Status) {
 	itself := t == c.types.link || attributes&nt.OBJ_OPENLINK != 0
 	o, rest, status := c.Ob.Open(path, itself)
@@ -168,7 +168,8 @@ func (c *Call) openObject(path string, t *ob.Type, attributes uint32) (*ob.Objec
 // The function is not documented.
 func obGetObjectType(c *Call, object guest.Addr) guest.Addr { return c.object(object).Type.Addr() }
 
-// obMakeTemporaryObject lets an object lose its name with its last handle; at once if there is none.
+// obMakeTemporaryObject lets an object lose its name with its last handle; at once if there is
+// none.
 //
 //	VOID ObMakeTemporaryObject(PVOID Object)
 //

@@ -15,8 +15,8 @@ var obSecurityExports = []Export{
 		Note: "objects have no security descriptors"},
 }
 
-// obGetObjectSecurity gives an object's security descriptor: NULL, which is what Windows gives for an
-// object without one.
+// obGetObjectSecurity gives an object's security descriptor: NULL, which is what Windows gives for
+// an object without one.
 //
 //	NTSTATUS ObGetObjectSecurity(PVOID Object, PSECURITY_DESCRIPTOR *SecurityDescriptor,
 //	    PBOOLEAN MemoryAllocated)

@@ -94,6 +94,25 @@ func TestReferencesOfAThread(t *testing.T) {
 	assert.Equal(t, before+2, r.call("ObfDereferenceObject", thread))
 	assert.Equal(t, before+1, r.call("ObfDereferenceObjectWithTag", thread, 0x20746144))
 	assert.Equal(t, before, r.call("ObDereferenceObjectDeferDelete", thread))
+	assert.Equal(t, uint64(1), r.call("ObReferenceObjectSafeWithTag", thread, 0x20746144))
+	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ObReferenceObjectByPointerWithTag", thread, 0,
+		r.pointer("PsThreadType"), 0, 0x20746144))
+	assert.Equal(t, before+1, r.call("ObDereferenceObject", thread))
+	assert.Equal(t, before, r.call("ObDereferenceObjectDeferDeleteWithTag", thread, 0x20746144))
+}
+
+func TestLastReferenceDeletesTheObject(t *testing.T) {
+	r := newRig(t)
+	h := r.event("", eventAllAccess, nt.OBJ_KERNEL_HANDLE)
+	object := r.objectOf(h)
+	r.call("ObfReferenceObject", object)
+	r.call("ZwClose", h)
+	assert.EqualValues(t, 0, r.call("KeSetEvent", object, 0, 0), "it is still there")
+	v, err := r.callAt(nt.DISPATCH_LEVEL, "ObfDereferenceObject", object)
+	require.NoError(t, err)
+	assert.Zero(t, v)
+	assert.Nil(t, r.Ob.Find(guest.Addr(object)))
+	assert.EqualValues(t, 0, r.call("ObReferenceObjectSafe", object)&0xFF)
 }
 
 func TestReferenceByPointerChecksTheType(t *testing.T) {
@@ -219,7 +238,8 @@ func TestClose(t *testing.T) {
 	h = r.event("", eventAllAccess, 0)
 	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ObSetHandleAttributes", h, r.bytes([]byte{0, 1}), 0))
 	assert.Equal(t, nt.STATUS_HANDLE_NOT_CLOSABLE, r.status("ObCloseHandle", h, 0))
-	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ZwSetInformationObject", h, 4, r.bytes([]byte{0, 0}), 2))
+	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ZwSetInformationObject", h, 4, r.bytes([]byte{0,
+		0}), 2))
 	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ObCloseHandle", h, 0))
 
 	kernel := r.event("", eventAllAccess, nt.OBJ_KERNEL_HANDLE)
@@ -297,6 +317,24 @@ func TestOpenObjectByPointer(t *testing.T) {
 	references, handles := r.counts(object)
 	assert.EqualValues(t, 1, references)
 	assert.EqualValues(t, 1, handles)
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ObOpenObjectByPointerWithTag", object, 0, 0, 1,
+		event, 0,
+		0x20746144, h))
+	assert.Equal(t, object, r.objectOf(r.u64(h)))
+}
+
+func TestOpenObjectByName(t *testing.T) {
+	r := newRig(t)
+	object := r.objectOf(r.event(`\BaseNamedObjects\N`, 3, nt.OBJ_KERNEL_HANDLE))
+	h := r.mem(8)
+	open := func(typ uint64) nt.Status {
+		return r.status("ObOpenObjectByName", r.objectAttributes(`\BaseNamedObjects\N`, 0,
+			nt.OBJ_KERNEL_HANDLE), typ, 0, 0, 3, 0, h)
+	}
+	require.Equal(t, nt.STATUS_SUCCESS, open(r.pointer("ExEventObjectType")))
+	assert.Equal(t, object, r.objectOf(r.u64(h)))
+	assert.Equal(t, nt.STATUS_SUCCESS, open(0))
+	assert.Equal(t, nt.STATUS_OBJECT_TYPE_MISMATCH, open(r.pointer("PsThreadType")))
 }
 
 func TestFindHandleForObject(t *testing.T) {
@@ -327,7 +365,8 @@ func TestDuplicate(t *testing.T) {
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwDuplicateObject", proc, h, ^uint64(0), fromClient,
 		3, uint64(nt.OBJ_KERNEL_HANDLE), 0))
 	assert.Equal(t, object, r.objectOf(r.u64(fromClient)))
-	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwDuplicateObject", ^uint64(0), r.u64(fromClient), proc,
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwDuplicateObject", ^uint64(0), r.u64(fromClient),
+		proc,
 		toClient, 0, 0, uint64(duplicateSameAccess|duplicateCloseSource)))
 	_, handles := r.counts(object)
 	assert.EqualValues(t, 2, handles, "the source was closed")
@@ -419,7 +458,8 @@ func TestNamedEvents(t *testing.T) {
 	object := r.objectOf(h)
 	second := r.mem(8)
 	create := func(name string, flags uint32) nt.Status {
-		return r.status("ZwCreateEvent", second, uint64(eventAllAccess), r.objectAttributes(name, 0, flags), 0, 0)
+		return r.status("ZwCreateEvent", second, uint64(eventAllAccess), r.objectAttributes(name, 0,
+			flags), 0, 0)
 	}
 	assert.Equal(t, nt.STATUS_OBJECT_NAME_COLLISION, create(name, 0))
 	require.Equal(t, nt.STATUS_OBJECT_NAME_EXISTS, create(name, nt.OBJ_OPENIF|nt.OBJ_KERNEL_HANDLE))
@@ -479,7 +519,8 @@ func TestPermanentEvent(t *testing.T) {
 
 	r.call("ZwClose", r.event(name, eventAllAccess, nt.OBJ_PERMANENT|nt.OBJ_KERNEL_HANDLE))
 	p := r.mem(8)
-	require.Equal(t, nt.STATUS_SUCCESS, r.status("ObReferenceObjectByName", r.ustr(name, 0), 0, 0, 0, 0,
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ObReferenceObjectByName", r.ustr(name, 0), 0, 0, 0,
+		0,
 		0, 0, p))
 	r.call("ObMakeTemporaryObject", r.u64(p))
 	_, _, status := r.Ob.Lookup(name)
@@ -496,7 +537,8 @@ func TestIoCreateEvents(t *testing.T) {
 	assert.EqualValues(t, 1, r.call("KeReadStateEvent", event), "a new one is signalled")
 	assert.True(t, ob.IsKernelHandle(nt.Handle(r.u64(h))))
 	r.call("KeClearEvent", event)
-	assert.Equal(t, event, r.call("IoCreateNotificationEvent", r.ustr(`\BaseNamedObjects\n`, 0), again))
+	assert.Equal(t, event, r.call("IoCreateNotificationEvent", r.ustr(`\BaseNamedObjects\n`, 0),
+		again))
 	assert.EqualValues(t, 0, r.call("KeReadStateEvent", event))
 	references, handles := r.counts(event)
 	assert.EqualValues(t, 2, handles)
@@ -543,7 +585,8 @@ func TestDirectoryObjects(t *testing.T) {
 	assert.Equal(t, nt.STATUS_BUFFER_TOO_SMALL, next(64, 1))
 	need := uint64(r.u32(n))
 	assert.Equal(t, nt.STATUS_SUCCESS, next(need, 1))
-	assert.Equal(t, nt.STATUS_MORE_ENTRIES, r.status("ZwQueryDirectoryObject", r.u64(h), buffer, need, 0,
+	assert.Equal(t, nt.STATUS_MORE_ENTRIES, r.status("ZwQueryDirectoryObject", r.u64(h), buffer,
+		need, 0,
 		1, context, n))
 }
 
@@ -561,7 +604,8 @@ func TestSymbolicLinkObjects(t *testing.T) {
 	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ZwQuerySymbolicLinkObject", r.u64(h), target, n))
 	assert.Equal(t, `\Device\Mine`, r.readUstr(target))
 	assert.EqualValues(t, 26, r.u32(n))
-	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ZwQuerySymbolicLinkObject", r.u64(h), r.ustr("", 24), 0))
+	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ZwQuerySymbolicLinkObject", r.u64(h), r.ustr("",
+		24), 0))
 	assert.Equal(t, nt.STATUS_BUFFER_TOO_SMALL,
 		r.status("ZwQuerySymbolicLinkObject", r.u64(h), r.ustr("", 24), n), "no room for the zero")
 	assert.Equal(t, nt.STATUS_BUFFER_TOO_SMALL,
@@ -636,7 +680,8 @@ func TestHandleCallbacks(t *testing.T) {
 		require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwOpenProcess", h, 0x1FFFFF,
 			r.objectAttributes("", 0, nt.OBJ_KERNEL_HANDLE), cid))
 		p, info := r.mem(8), r.mem(8)
-		require.Equal(t, nt.STATUS_SUCCESS, r.status("ObReferenceObjectByHandle", r.u64(h), 0, 0, 0, p, info))
+		require.Equal(t, nt.STATUS_SUCCESS, r.status("ObReferenceObjectByHandle", r.u64(h), 0, 0, 0, p,
+			info))
 		r.call("ObfDereferenceObject", r.u64(p))
 		r.call("ZwClose", r.u64(h))
 		return r.u32(info + 4)

@@ -1,14 +1,16 @@
 package ntoskrnl
 
 import (
+	"sync/atomic"
+
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/ntoskrnl/ob"
 )
 
-// Object types: the variables that point at their OBJECT_TYPEs, and what makes threads and processes
-// objects.
+// Object types: the variables that point at their OBJECT_TYPEs, and what makes threads and
+// processes objects.
 var obTypeExports = []Export{
 	typeVariable("ExEventObjectType", func(t *objectTypes) *ob.Type { return t.event }),
 	typeVariable("IoDeviceObjectType", func(t *objectTypes) *ob.Type { return t.device }),
@@ -20,7 +22,7 @@ var obTypeExports = []Export{
 	emptyType("ExDesktopObjectType", func(t *objectTypes) *ob.Type { return t.desktop }),
 	emptyType("ExSemaphoreObjectType", func(t *objectTypes) *ob.Type { return t.semaphore }),
 	emptyType("LpcPortObjectType", func(t *objectTypes) *ob.Type { return t.port }),
-	emptyType("MmSectionObjectType", func(t *objectTypes) *ob.Type { return t.section }),
+	typeVariable("MmSectionObjectType", func(t *objectTypes) *ob.Type { return t.section }),
 	emptyType("PsJobType", func(t *objectTypes) *ob.Type { return t.job }),
 	emptyType("SeTokenObjectType", func(t *objectTypes) *ob.Type { return t.token }),
 }
@@ -63,12 +65,13 @@ func (k *Kernel) makeTypes() error {
 		Mapping: mapping(0x20001, 0x20002, 0x120000, eventAllAccess)}
 	t.semaphore = &ob.Type{Name: "Semaphore", Valid: 0x1F0003,
 		Mapping: mapping(0x20001, 0x20002, 0x120000, 0x1F0003)}
-	t.key = &ob.Type{Name: "Key", Valid: 0x1F003F, Mapping: mapping(0x20019, 0x20006, 0x20039, 0xF003F)}
+	t.key = &ob.Type{Name: "Key", Valid: 0x1F003F, Mapping: mapping(0x20019, 0x20006, 0x20039,
+		0xF003F)}
 	t.desktop = &ob.Type{Name: "Desktop", Valid: 0xF01FF,
 		Mapping: mapping(0x20041, 0x200BE, 0x20100, 0xF01FF)}
 	t.port = &ob.Type{Name: "ALPC Port", Valid: 0x1F0001,
 		Mapping: mapping(0x20001, 0x10001, 0, 0x1F0001)}
-	t.section = &ob.Type{Name: "Section", Valid: 0x1F001F,
+	t.section = &ob.Type{Name: "Section", Delete: sectionGone, Valid: 0x1F001F,
 		Mapping: mapping(0x20005, 0x20002, 0x20008, 0xF001F)}
 	t.token = &ob.Type{Name: "Token", Valid: 0x1F01FF,
 		Mapping: mapping(0x2001A, 0x201E0, 0x20005, 0xF01FF)}
@@ -91,7 +94,8 @@ func mapping(read, write, execute, all uint32) nt.GenericMapping {
 // eventAllAccess is EVENT_ALL_ACCESS.
 const eventAllAccess uint32 = 0x1F0003
 
-// newKeObject makes the object of a thread or process. A thread's holds a reference to its process's.
+// newKeObject makes the object of a thread or process. A thread's holds a reference to its
+// process's.
 func (k *Kernel) newKeObject(kind ke.ObjectKind, size uintptr, body any) (guest.Addr, error) {
 	typ, id := k.types.thread, objectID{kind: kind}
 	switch b := body.(type) {
@@ -157,22 +161,25 @@ func (k *Kernel) threadGone(o *ob.Object) {
 }
 
 // lookupID gives the process or thread with an identifier, with a reference to it, also when it has
-// ended but its object is still there. STATUS_INVALID_CID.
+// ended but somebody has a reference to its object. STATUS_INVALID_CID.
 func (k *Kernel) lookupID(kind ke.ObjectKind, id uintptr) (*ob.Object, nt.Status) {
 	k.ids.Lock()
 	defer k.ids.Unlock()
 	// While it is in the table its memory is its own.
 	o := k.Ob.Find(k.byID[objectID{kind, id}])
-	if o == nil || !k.ready(o, kind) || !k.Ob.Reference(o.Addr) {
+	if o == nil || !k.ready(o) || !k.Ob.Reference(o.Addr) {
 		return nil, nt.STATUS_INVALID_CID
 	}
 	return o, nt.STATUS_SUCCESS
 }
 
-// ready reports whether an object is made to the end: its identifier is what comes last.
-func (k *Kernel) ready(o *ob.Object, kind ke.ObjectKind) bool {
-	if kind == ke.KindThread {
-		return guest.Ptr[nt.EThread](o.Addr).Ref().Cid.UniqueThread != 0
+// ready reports whether an object is made to the end, which its identifier says, and not about to
+// be deleted: a thread is that has ended and to which only the system itself has a reference.
+func (k *Kernel) ready(o *ob.Object) bool {
+	if o.Type == k.types.process {
+		return guest.Ptr[nt.EProcess](o.Addr).Ref().UniqueProcessId != 0
 	}
-	return guest.Ptr[nt.EProcess](o.Addr).Ref().UniqueProcessId != 0
+	t := guest.Ptr[nt.EThread](o.Addr).Ref()
+	ended := atomic.LoadUint32(&t.CrossThreadFlags)&nt.PS_CROSS_THREAD_FLAGS_TERMINATED != 0
+	return t.Cid.UniqueThread != 0 && (!ended || k.Ob.Held(o))
 }

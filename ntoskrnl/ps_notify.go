@@ -137,8 +137,8 @@ func psSetCreateThreadNotifyRoutine(c *Call, routine guest.Addr) nt.Status {
 	return c.setThreadNotify(threadNotify{routine: routine})
 }
 
-// psSetCreateThreadNotifyRoutineEx is the same; with PsCreateThreadNotifyNonSystem the routine is not
-// told of threads of the System process.
+// psSetCreateThreadNotifyRoutineEx is the same; with PsCreateThreadNotifyNonSystem the routine is
+// not told of threads of the System process.
 //
 //	NTSTATUS PsSetCreateThreadNotifyRoutineEx(PSCREATETHREADNOTIFYTYPE NotifyType,
 //	    PVOID NotifyInformation)
@@ -258,8 +258,9 @@ func (k *Kernel) callProcessNotify(t *ke.Thread, routine guest.Addr, p *ke.Proce
 	return after.CreationStatus
 }
 
-// EndProcess is to be called for a client process that has ended, before it is released: drivers are
-// told, on a thread of it that is made for that, its handles are closed, and its object is signalled.
+// EndProcess is to be called for a client process that has ended, before it is released: drivers
+// are told, on a thread of it that is made for that, its handles are closed, and its object is
+// signalled.
 func (k *Kernel) EndProcess(p *ke.Process) {
 	if len(k.notify.process.snapshot()) > 0 && !k.Ke.Ended() {
 		if t, err := k.Ke.NewThread(p); err == nil {
@@ -289,8 +290,8 @@ func (k *Kernel) processEnding(t *ke.Thread) {
 // told.
 func (k *Kernel) ThreadStarted(t *ke.Thread) { k.threadNotify(t, t, nt.TRUE) }
 
-// ThreadEnding is to be called for a thread that is about to be released, in a Do of it: drivers are
-// told.
+// ThreadEnding is to be called for a thread that is about to be released, in a Do of it: drivers
+// are told.
 func (k *Kernel) ThreadEnding(t *ke.Thread) { k.threadNotify(t, t, nt.FALSE) }
 
 // threadNotify tells drivers of thread which, on thread t.

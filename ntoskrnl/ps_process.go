@@ -94,9 +94,12 @@ func psLookupProcessByProcessId(c *Call, id uintptr, result guest.Addr) nt.Statu
 //
 //	NTSTATUS PsLookupThreadByThreadId(HANDLE ThreadId, PETHREAD *Thread)
 //
-// STATUS_INVALID_CID. "PsLookupThreadByThreadId function (ntifs.h)".
+// STATUS_INVALID_PARAMETER if there is none. "PsLookupThreadByThreadId function (ntifs.h)".
 func psLookupThreadByThreadId(c *Call, id uintptr, result guest.Addr) nt.Status {
-	return c.lookup(ke.KindThread, id, result)
+	if status := c.lookup(ke.KindThread, id, result); status != nt.STATUS_INVALID_CID {
+		return status
+	}
+	return nt.STATUS_INVALID_PARAMETER
 }
 
 func (c *Call) lookup(kind ke.ObjectKind, id uintptr, result guest.Addr) nt.Status {
@@ -111,8 +114,8 @@ func (c *Call) lookup(kind ke.ObjectKind, id uintptr, result guest.Addr) nt.Stat
 	return nt.STATUS_SUCCESS
 }
 
-// psLookupProcessThreadByCid gives a thread of a process, and the process unless that is not wanted,
-// with references to both.
+// psLookupProcessThreadByCid gives a thread of a process, and the process unless that is not
+// wanted, with references to both.
 //
 //	NTSTATUS PsLookupProcessThreadByCid(PCLIENT_ID Cid, PEPROCESS *Process, PETHREAD *Thread)
 //
@@ -171,8 +174,8 @@ func psGetProcessExitProcessCalled(c *Call, process guest.Addr) nt.Boolean {
 	return boolean(c.eprocess(process).Flags&nt.PS_PROCESS_FLAGS_PROCESS_EXITING != 0)
 }
 
-// psGetProcessInheritedFromUniqueProcessId gives the identifier of a process's parent, or 0 if it is
-// not known.
+// psGetProcessInheritedFromUniqueProcessId gives the identifier of a process's parent, or 0 if it
+// is not known.
 //
 //	HANDLE PsGetProcessInheritedFromUniqueProcessId(PEPROCESS Process)
 func psGetProcessInheritedFromUniqueProcessId(c *Call, process guest.Addr) uintptr {
@@ -280,7 +283,8 @@ func psGetThreadCreateTime(c *Call, thread guest.Addr) int64 { return c.thread(t
 //
 // STATUS_INVALID_CID; STATUS_INVALID_PARAMETER_MIX for a name, or without an identifier.
 // "ZwOpenProcess function (ntddk.h)".
-func zwOpenProcess(c *Call, result guest.Addr, access uint32, attributes, cid guest.Addr) nt.Status {
+func zwOpenProcess(c *Call, result guest.Addr, access uint32, attributes,
+	cid guest.Addr) nt.Status {
 	return c.openID(result, access, attributes, cid, func(id nt.ClientID) objectID {
 		return objectID{ke.KindProcess, uintptr(id.UniqueProcess)}
 	})

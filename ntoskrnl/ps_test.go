@@ -40,12 +40,14 @@ func TestThreadObjectOutlivesItsThread(t *testing.T) {
 	assert.Equal(t, thread, r.u64(again))
 	r.call("ObfDereferenceObject", thread)
 	r.call("ZwClose", h)
-	r.call("ObfDereferenceObject", thread)
-	for r.status("PsLookupThreadByThreadId", id, again) == nt.STATUS_SUCCESS {
-		// Its goroutine has not given its own reference back yet.
-		r.call("ObfDereferenceObject", thread)
-		runtime.Gosched()
+	o := r.Ob.Find(guest.Addr(thread))
+	for r.Ob.References(o) > 1 {
+		runtime.Gosched() // its goroutine is about to give its own reference back
 	}
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsLookupThreadByThreadId", id, again))
+	r.call("ObfDereferenceObject", thread)
+	r.call("ObfDereferenceObject", thread)
+	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, r.status("PsLookupThreadByThreadId", id, again))
 }
 
 func TestLookups(t *testing.T) {
@@ -58,7 +60,7 @@ func TestLookups(t *testing.T) {
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsLookupProcessByProcessId", 4, p))
 	assert.Equal(t, r.pointer("PsInitialSystemProcess"), r.u64(p))
 	assert.Equal(t, nt.STATUS_INVALID_CID, r.status("PsLookupProcessByProcessId", 0x3000, p))
-	assert.Equal(t, nt.STATUS_INVALID_CID, r.status("PsLookupThreadByThreadId", 0x2000, th))
+	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, r.status("PsLookupThreadByThreadId", 0x2000, th))
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsLookupThreadByThreadId", uint64(r.thread.ID), th))
 	assert.Equal(t, thread, r.u64(th))
 
@@ -145,8 +147,8 @@ func TestProcessObjectOutlivesTheProcess(t *testing.T) {
 	assert.EqualValues(t, next.Object, r.u64(p))
 }
 
-// during runs f inside one request, as a dispatch routine runs: with call, it calls exports. The error
-// is the bugcheck that it ended in.
+// during runs f inside one request, as a dispatch routine runs: with call, it calls exports. The
+// error is the bugcheck that it ended in.
 func (r *driverRig) during(f func(call func(name string, args ...uint64) uint64)) error {
 	return r.thread.Do(func() {
 		f(func(name string, args ...uint64) uint64 {
@@ -247,12 +249,14 @@ func TestProcessNotifyRoutines(t *testing.T) {
 	r := newRig(t)
 	routine, at := r.record()
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetCreateProcessNotifyRoutine", routine, 0))
-	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, r.status("PsSetCreateProcessNotifyRoutine", routine, 0))
+	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, r.status("PsSetCreateProcessNotifyRoutine", routine,
+		0))
 	extended, exAt := r.record()
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetCreateProcessNotifyRoutineEx", extended, 0))
 	third, thirdAt := r.record()
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetCreateProcessNotifyRoutineEx2", 0, third, 0))
-	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, r.status("PsSetCreateProcessNotifyRoutineEx2", 1, third, 0))
+	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, r.status("PsSetCreateProcessNotifyRoutineEx2", 1,
+		third, 0))
 
 	system := r.thread
 	r.asClient()
@@ -273,18 +277,22 @@ func TestProcessNotifyRoutines(t *testing.T) {
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetCreateProcessNotifyRoutine", routine, 1))
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetCreateProcessNotifyRoutineEx", extended, 1))
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetCreateProcessNotifyRoutineEx2", 0, third, 1))
-	assert.Equal(t, nt.STATUS_PROCEDURE_NOT_FOUND, r.status("PsSetCreateProcessNotifyRoutine", routine, 1))
+	assert.Equal(t, nt.STATUS_PROCEDURE_NOT_FOUND, r.status("PsSetCreateProcessNotifyRoutine",
+		routine, 1))
 	r.EndProcess(client.Process)
 	assert.EqualValues(t, 2, r.u64(at+24))
 
 	// One that sets CreationStatus, and keeps what it learns.
 	keep := r.mem(0x60)
-	refuse := append([]byte{0x48, 0xB8}, binary.LittleEndian.AppendUint64(nil, keep)...) // mov rax, keep
+	// mov rax, keep
+	refuse := append([]byte{0x48, 0xB8}, binary.LittleEndian.AppendUint64(nil, keep)...)
 	for off := byte(0); off < 0x48; off += 8 {
-		refuse = append(refuse, 0x49, 0x8B, 0x50, off, 0x48, 0x89, 0x50, off) // rdx: [r8+off] to [rax+off]
+		// rdx: [r8+off] to [rax+off]
+		refuse = append(refuse, 0x49, 0x8B, 0x50, off, 0x48, 0x89, 0x50, off)
 	}
-	refuse = append(refuse, 0x41, 0xC7, 0x40, 0x40, 0x22, 0, 0, 0xC0, 0xC3) // mov dword [r8+40h], …22h
-	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetCreateProcessNotifyRoutineEx", r.routine(refuse...), 0))
+	refuse = append(refuse, 0x41, 0xC7, 0x40, 0x40, 0x22, 0, 0, 0xC0, 0xC3) // mov dword [r8+40h]
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetCreateProcessNotifyRoutineEx",
+		r.routine(refuse...), 0))
 	require.NoError(t, client.Do(func() {
 		assert.Equal(t, nt.STATUS_ACCESS_DENIED, r.ProcessStarted(client))
 	}))
@@ -308,9 +316,11 @@ func TestThreadNotifyRoutines(t *testing.T) {
 	routine, at := r.record()
 	nonSystem, other := r.record()
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetCreateThreadNotifyRoutine", routine))
-	assert.Equal(t, nt.STATUS_INSUFFICIENT_RESOURCES, r.status("PsSetCreateThreadNotifyRoutine", routine))
+	assert.Equal(t, nt.STATUS_INSUFFICIENT_RESOURCES, r.status("PsSetCreateThreadNotifyRoutine",
+		routine))
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetCreateThreadNotifyRoutineEx", 0, nonSystem))
-	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, r.status("PsSetCreateThreadNotifyRoutineEx", 2, nonSystem))
+	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, r.status("PsSetCreateThreadNotifyRoutineEx", 2,
+		nonSystem))
 
 	h, id := r.startThread(r.routine(0xC3))
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwWaitForSingleObject", h, 0, 0))
@@ -328,20 +338,24 @@ func TestThreadNotifyRoutines(t *testing.T) {
 	r.thread = system
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsRemoveCreateThreadNotifyRoutine", routine))
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsRemoveCreateThreadNotifyRoutine", nonSystem))
-	assert.Equal(t, nt.STATUS_PROCEDURE_NOT_FOUND, r.status("PsRemoveCreateThreadNotifyRoutine", routine))
+	assert.Equal(t, nt.STATUS_PROCEDURE_NOT_FOUND, r.status("PsRemoveCreateThreadNotifyRoutine",
+		routine))
 }
 
 func TestImageNotifyRoutines(t *testing.T) {
 	r := newRig(t)
 	keep := r.mem(0x40)
 	code := append([]byte{0x48, 0xB8}, binary.LittleEndian.AppendUint64(nil, keep)...) // mov rax, keep
-	code = append(code, 0x48, 0x89, 0x10)                                              // mov [rax], rdx
+	// mov [rax], rdx
+	code = append(code, 0x48, 0x89, 0x10)
 	for off := byte(0); off < 0x28; off += 8 {
-		code = append(code, 0x49, 0x8B, 0x48, off, 0x48, 0x89, 0x48, off+8) // rcx: [r8+off] to [rax+off+8]
+		// rcx: [r8+off] to [rax+off+8]
+		code = append(code, 0x49, 0x8B, 0x48, off, 0x48, 0x89, 0x48, off+8)
 	}
 	routine := r.routine(append(code, 0xC3)...)
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("PsSetLoadImageNotifyRoutine", routine))
-	assert.Equal(t, nt.STATUS_INSUFFICIENT_RESOURCES, r.status("PsSetLoadImageNotifyRoutineEx", routine, 1))
+	assert.Equal(t, nt.STATUS_INSUFFICIENT_RESOURCES, r.status("PsSetLoadImageNotifyRoutineEx",
+		routine, 1))
 	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, r.status("PsSetLoadImageNotifyRoutineEx", routine, 2))
 	d, err := r.LoadFile(fixture(t, "hello"))
 	require.NoError(t, err)
@@ -367,7 +381,8 @@ func TestSystemThreadOfAnotherProcess(t *testing.T) {
 	thread := r.objectOf(r.u64(at))
 	assert.EqualValues(t, client.Object, r.call("PsGetThreadProcess", thread))
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwWaitForSingleObject", r.u64(at), 0, 0))
-	assert.Equal(t, nt.STATUS_OBJECT_TYPE_MISMATCH, r.status("PsCreateSystemThread", at, 0, 0, r.u64(at), 0,
+	assert.Equal(t, nt.STATUS_OBJECT_TYPE_MISMATCH, r.status("PsCreateSystemThread", at, 0, 0,
+		r.u64(at), 0,
 		r.routine(0xC3), 0))
 	assert.Equal(t, nt.STATUS_INVALID_HANDLE, r.status("PsCreateSystemThread", at, 0, 0, 0x4000, 0,
 		r.routine(0xC3), 0))
@@ -379,7 +394,8 @@ func TestQueryInformationProcessAndThread(t *testing.T) {
 	r.thread.Process.ParentID = 7
 	info, n := r.mem(128), r.mem(4)
 	const process, thread = ^uint64(0), ^uint64(1)
-	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwQueryInformationProcess", process, 0, info, 0x30, n))
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwQueryInformationProcess", process, 0, info, 0x30,
+		n))
 	assert.Equal(t, []uint64{uint64(nt.STATUS_PENDING), 0, 1, 8, 0x2000, 7}, r.words(info, 6))
 	assert.EqualValues(t, 0x30, r.u32(n))
 	assert.Equal(t, nt.STATUS_INFO_LENGTH_MISMATCH,
@@ -387,9 +403,11 @@ func TestQueryInformationProcessAndThread(t *testing.T) {
 	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ZwQueryInformationProcess", process, 24, info, 4, 0))
 	assert.Equal(t, nt.STATUS_SUCCESS, r.status("NtQueryInformationProcess", process, 26, info, 8, 0))
 	assert.Zero(t, r.u64(info))
-	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwQueryInformationProcess", process, 27, info, 128, n))
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwQueryInformationProcess", process, 27, info, 128,
+		n))
 	assert.Equal(t, "client", r.readUstr(info))
-	assert.Equal(t, nt.STATUS_INFO_LENGTH_MISMATCH, r.status("ZwQueryInformationProcess", process, 27, info,
+	assert.Equal(t, nt.STATUS_INFO_LENGTH_MISMATCH, r.status("ZwQueryInformationProcess", process,
+		27, info,
 		uint64(r.u32(n)-1), n))
 	assert.Equal(t, nt.STATUS_INVALID_INFO_CLASS,
 		r.status("ZwQueryInformationProcess", process, 99, info, 128, n))
@@ -404,11 +422,13 @@ func TestQueryInformationProcessAndThread(t *testing.T) {
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwQueryInformationThread", thread, 9, info, 8, n))
 	assert.Equal(t, nt.STATUS_INVALID_INFO_CLASS,
 		r.status("ZwQueryInformationThread", thread, 99, info, 8, n))
-	assert.Equal(t, nt.STATUS_INVALID_HANDLE, r.status("ZwQueryInformationThread", 0x4000, 0, info, 8, n))
+	assert.Equal(t, nt.STATUS_INVALID_HANDLE, r.status("ZwQueryInformationThread", 0x4000, 0, info,
+		8, n))
 
 	sd, allocated := r.mem(8), r.mem(1)
 	r.put64(sd, 1)
-	require.Equal(t, nt.STATUS_SUCCESS, r.status("ObGetObjectSecurity", uint64(r.thread.Object), sd, allocated))
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ObGetObjectSecurity", uint64(r.thread.Object), sd,
+		allocated))
 	assert.Zero(t, r.u64(sd))
 	r.call("ObReleaseObjectSecurity", 0, 0)
 }

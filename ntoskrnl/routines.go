@@ -7,8 +7,8 @@ import (
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 )
 
-// routineList is driver routines that want to be told of something. The zero value is an empty list.
-// One that is taken off the list is not under way any more when that is done.
+// routineList is driver routines that want to be told of something. The zero value is an empty
+// list. One that is taken off the list is not under way any more when that is done.
 type routineList[T any] struct {
 	mu  sync.Mutex
 	all []*routine[T] // never changed in place
@@ -29,8 +29,8 @@ func (l *routineList[T]) snapshot() []*routine[T] {
 	return l.all
 }
 
-// insert adds a routine before the first one that says so, or at the end. refuse, if set, is asked of
-// each one whether the new one may not be added.
+// insert adds a routine before the first one that says so, or at the end. refuse, if set, is asked
+// of each one whether the new one may not be added.
 func (l *routineList[T]) insert(v T, before, refuse func(old T) bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -47,8 +47,8 @@ func (l *routineList[T]) insert(v T, before, refuse func(old T) bool) bool {
 	return true
 }
 
-// each calls f on thread t for the routines, in their order. One that is taken off meanwhile is left
-// out.
+// each calls f on thread t for the routines, in their order. One that is taken off meanwhile is
+// left out.
 func (l *routineList[T]) each(t *ke.Thread, f func(v T)) {
 	for _, r := range l.snapshot() {
 		l.do(r, t, f)

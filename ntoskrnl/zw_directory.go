@@ -35,7 +35,8 @@ var zwDirectoryExports = []Export{
 //
 // STATUS_OBJECT_NAME_EXISTS for one that was opened, STATUS_OBJECT_NAME_COLLISION, and what the
 // namespace says of the name. "ZwCreateDirectoryObject function (wdm.h)".
-func zwCreateDirectoryObject(c *Call, result guest.Addr, access uint32, attributes guest.Addr) nt.Status {
+func zwCreateDirectoryObject(c *Call, result guest.Addr, access uint32,
+	attributes guest.Addr) nt.Status {
 	return c.createNamed(result, access, attributes, c.types.directory, c.Ob.CreateDirectory)
 }
 
@@ -46,15 +47,16 @@ func zwCreateDirectoryObject(c *Call, result guest.Addr, access uint32, attribut
 //
 // STATUS_OBJECT_TYPE_MISMATCH and what the namespace says of the name. "ZwOpenDirectoryObject
 // function".
-func zwOpenDirectoryObject(c *Call, result guest.Addr, access uint32, attributes guest.Addr) nt.Status {
+func zwOpenDirectoryObject(c *Call, result guest.Addr, access uint32,
+	attributes guest.Addr) nt.Status {
 	return c.openNamed(result, access, attributes, c.types.directory)
 }
 
 // objectDirectoryInformation is OBJECT_DIRECTORY_INFORMATION.
 type objectDirectoryInformation struct{ Name, TypeName nt.UnicodeString }
 
-// zwQueryDirectoryObject lists a directory: structures, the last one zero, with their strings behind
-// them. Context is where the next call goes on.
+// zwQueryDirectoryObject lists a directory: structures, the last one zero, with their strings
+// behind them. Context is where the next call goes on.
 //
 //	NTSTATUS ZwQueryDirectoryObject(HANDLE DirectoryHandle, PVOID Buffer, ULONG Length,
 //	    BOOLEAN ReturnSingleEntry, BOOLEAN RestartScan, PULONG Context, PULONG ReturnLength)
@@ -146,7 +148,8 @@ func zwCreateSymbolicLinkObject(c *Call, result guest.Addr, access uint32, attri
 //
 // STATUS_OBJECT_TYPE_MISMATCH and what the namespace says of the name. "ZwOpenSymbolicLinkObject
 // function (wdm.h)".
-func zwOpenSymbolicLinkObject(c *Call, result guest.Addr, access uint32, attributes guest.Addr) nt.Status {
+func zwOpenSymbolicLinkObject(c *Call, result guest.Addr, access uint32,
+	attributes guest.Addr) nt.Status {
 	return c.openNamed(result, access, attributes, c.types.link)
 }
 

@@ -34,7 +34,8 @@ var zwEventExports = []Export{
 // STATUS_OBJECT_NAME_EXISTS for one that was opened, STATUS_OBJECT_NAME_COLLISION,
 // STATUS_INVALID_PARAMETER for another type, and what the namespace says of the name.
 // "ZwCreateEvent function (ntifs.h)".
-func zwCreateEvent(c *Call, result guest.Addr, access uint32, attributes guest.Addr, typ nt.EventType,
+func zwCreateEvent(c *Call, result guest.Addr, access uint32, attributes guest.Addr,
+	typ nt.EventType,
 	state nt.Boolean) nt.Status {
 	if typ != nt.NotificationEvent && typ != nt.SynchronizationEvent {
 		return nt.STATUS_INVALID_PARAMETER

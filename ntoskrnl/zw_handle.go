@@ -16,7 +16,8 @@ var zwHandleExports = []Export{
 			"HandleAttributes Options",
 		MaxIRQL: passive, Support: Full},
 	{Name: "ZwQueryObject", Fn: fn5(zwQueryObject),
-		Params:  "Handle ObjectInformationClass:d ObjectInformation ObjectInformationLength:d ReturnLength",
+		Params: "Handle ObjectInformationClass:d ObjectInformation ObjectInformationLength:d " +
+			"ReturnLength",
 		MaxIRQL: passive, Support: Partial,
 		Note: "ObjectBasicInformation, ObjectNameInformation, ObjectTypeInformation and " +
 			"ObjectHandleFlagInformation; counts of a type's objects are 0"},
@@ -203,8 +204,10 @@ func zwQueryObject(c *Call, h nt.Handle, class uint32, info guest.Addr, length u
 	return nt.STATUS_INVALID_INFO_CLASS
 }
 
-// fixedInformation gives information of a fixed size: STATUS_INFO_LENGTH_MISMATCH for another length.
-func fixedInformation[T any](c *Call, info guest.Addr, length uint32, needed guest.Addr, v T) nt.Status {
+// fixedInformation gives information of a fixed size: STATUS_INFO_LENGTH_MISMATCH for another
+// length.
+func fixedInformation[T any](c *Call, info guest.Addr, length uint32, needed guest.Addr,
+	v T) nt.Status {
 	size := uint32(sizeOf[T]())
 	StoreOpt(c, needed, size)
 	if length != size {
@@ -214,7 +217,8 @@ func fixedInformation[T any](c *Call, info guest.Addr, length uint32, needed gue
 	return nt.STATUS_SUCCESS
 }
 
-func (c *Call) typeInformation(t *ob.Type, info guest.Addr, length uint32, needed guest.Addr) nt.Status {
+func (c *Call) typeInformation(t *ob.Type, info guest.Addr, length uint32,
+	needed guest.Addr) nt.Status {
 	const header = guest.Addr(sizeofObjectTypeInfo)
 	enc := guest.EncodeUTF16(t.Name)
 	n := uint16(len(enc))
@@ -235,9 +239,10 @@ func (c *Call) typeInformation(t *ob.Type, info guest.Addr, length uint32, neede
 //	    OBJECT_INFORMATION_CLASS ObjectInformationClass, PVOID ObjectInformation,
 //	    ULONG ObjectInformationLength)
 //
-// STATUS_INVALID_HANDLE, STATUS_INVALID_INFO_CLASS, STATUS_INFO_LENGTH_MISMATCH. The function is not
-// documented.
-func zwSetInformationObject(c *Call, h nt.Handle, class uint32, info guest.Addr, length uint32) nt.Status {
+// STATUS_INVALID_HANDLE, STATUS_INVALID_INFO_CLASS, STATUS_INFO_LENGTH_MISMATCH. The function is
+// not documented.
+func zwSetInformationObject(c *Call, h nt.Handle, class uint32, info guest.Addr,
+	length uint32) nt.Status {
 	switch {
 	case class != objectHandleFlagInformation:
 		return nt.STATUS_INVALID_INFO_CLASS
@@ -254,7 +259,8 @@ func zwSetInformationObject(c *Call, h nt.Handle, class uint32, info guest.Addr,
 //
 // STATUS_SUCCESS, STATUS_TIMEOUT, STATUS_ABANDONED_WAIT_0, STATUS_INVALID_HANDLE.
 // "ZwWaitForSingleObject function (ntifs.h)".
-func zwWaitForSingleObject(c *Call, h nt.Handle, alertable nt.Boolean, timeout guest.Addr) nt.Status {
+func zwWaitForSingleObject(c *Call, h nt.Handle, alertable nt.Boolean,
+	timeout guest.Addr) nt.Status {
 	limit := c.timeout(timeout)
 	e, status := c.reference(h, nt.SYNCHRONIZE, nil, nt.KernelMode)
 	if status != nt.STATUS_SUCCESS {
@@ -273,8 +279,8 @@ func zwWaitForSingleObject(c *Call, h nt.Handle, alertable nt.Boolean, timeout g
 	return c.statusOr(status, err)
 }
 
-// statusOr gives the status of an error that is one, where a function that raises it is called by one
-// that returns it.
+// statusOr gives the status of an error that is one, where a function that raises it is called by
+// one that returns it.
 func (c *Call) statusOr(status nt.Status, err error) nt.Status {
 	if err != nil {
 		return c.status(err)

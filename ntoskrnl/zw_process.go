@@ -84,7 +84,8 @@ func zwQueryInformationProcess(c *Call, h nt.Handle, class uint32, info guest.Ad
 }
 
 // imageName gives a UNICODE_STRING with its text behind it.
-func (c *Call) imageName(p *ke.Process, info guest.Addr, length uint32, needed guest.Addr) nt.Status {
+func (c *Call) imageName(p *ke.Process, info guest.Addr, length uint32,
+	needed guest.Addr) nt.Status {
 	const header = guest.Addr(sizeofUnicodeString)
 	size := uint32(header) + stringSize(p.Name)
 	StoreOpt(c, needed, size)

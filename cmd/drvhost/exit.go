@@ -115,6 +115,8 @@ func classify(err error) *exitError {
 		return &exitError{exitBadDriver, err, ""}
 	case errors.As(err, &device):
 		return classifyDevice(device)
+	case errors.Is(err, nt.STATUS_INVALID_BUFFER_SIZE):
+		return &exitError{exitFailure, err, "send or ask for less at a time"}
 	}
 	return &exitError{exitFailure, err, ""}
 }

@@ -179,8 +179,8 @@ func (l *loading) load(file string) error {
 	return err
 }
 
-// loadError gives what else than its DriverEntry and a crash keeps a driver from being loaded the
-// exit code for that.
+// loadError gives the exit code for a bad file to what else than its DriverEntry and a crash keeps
+// a driver from being loaded or inspected.
 func loadError(err error) error {
 	if e := classify(err); e.code != exitFailure {
 		return err

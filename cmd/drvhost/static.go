@@ -23,7 +23,7 @@ other (another driver has to be loaded first) or missing (the same as stub).`,
 		RunE: func(_ *cobra.Command, args []string) error {
 			r, err := inspect.File(args[0])
 			if err != nil {
-				return err
+				return loadError(err)
 			}
 			if a.format == formatJSON {
 				return a.json(r)

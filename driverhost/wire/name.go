@@ -84,7 +84,7 @@ func EscapeName(name string) (string, error) {
 		}
 	}
 	if len(out) == 0 {
-		return "", fmt.Errorf("an empty device name: %w", nt.STATUS_OBJECT_NAME_INVALID)
+		return "", fmt.Errorf(`no device name: want \\.\Name or Name: %w`, nt.STATUS_OBJECT_NAME_INVALID)
 	}
 	if len(out) > most {
 		return "", fmt.Errorf("device name %q: %w", name, nt.STATUS_NAME_TOO_LONG)

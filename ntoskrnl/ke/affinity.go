@@ -34,7 +34,7 @@ func (t *Thread) move() {
 	case t.IRQL() < nt.DISPATCH_LEVEL:
 		t.Reschedule()
 	default:
-		t.proc.setPending(1) // guest code that lowers the IRQL leaves for Go
+		t.proc.setPending(true) // guest code that lowers the IRQL leaves for Go
 	}
 }
 

@@ -7,10 +7,11 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// Attaching: a thread that runs in another process's memory for a while. KTHREAD.ApcState says which,
-// and its queues of APCs are put aside, as on Windows.
+// Attaching: a thread that runs in another process's memory for a while. KTHREAD.ApcState says
+// which, and its queues of APCs are put aside, as on Windows.
 
-// sameProcess is what KeStackAttachProcess leaves in KAPC_STATE.Process when there was nothing to do.
+// sameProcess is what KeStackAttachProcess leaves in KAPC_STATE.Process when there was nothing to
+// do.
 const sameProcess guest.Addr = 1
 
 // CurrentProcess gives the process whose memory the thread sees: the one that it is attached to, or
@@ -135,8 +136,8 @@ func (t *Thread) checkDetach() error {
 	return nil
 }
 
-// apcStateFlags are the bytes of a KAPC_STATE behind Process: the rest of it holds other fields in a
-// KTHREAD.
+// apcStateFlags are the bytes of a KAPC_STATE behind Process: the rest of it holds other fields in
+// a KTHREAD.
 const apcStateFlags = 3
 
 // moveAPCState copies a KAPC_STATE, whose queues go along.

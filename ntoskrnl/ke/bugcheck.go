@@ -58,7 +58,7 @@ func (t *Thread) Bugcheck(code nt.BugCheck, p1, p2, p3, p4 uint64) {
 // Crash is Bugcheck with a reason: it fills in who and where.
 func (t *Thread) Crash(b *Bugcheck) {
 	b.fill(t)
-	t.sys.fail(b)
+	t.sys.fail(t.callBack(b))
 	panic(unwind{crashed: true})
 }
 

@@ -7,9 +7,10 @@
 // back below DISPATCH_LEVEL.
 //
 // A guest thread is used by one goroutine at a time, through [Thread.Do]; inside, [Thread.Call]
-// calls guest code, and calls nest. Three things end a Do before its function returns, each a typed
-// panic that Do recovers: the end of the thread (PsTerminateSystemThread), a bugcheck, on whatever
-// thread it happened, and nothing else. Go frames in between release what they hold by defer.
+// calls guest code, and calls nest. Two things end a Do before its function returns, each a typed
+// panic that Do recovers: the end of the thread (PsTerminateSystemThread), and a bugcheck, on whatever
+// thread it happened. A third, [Thread.Resume], ends some of the Calls: guest code was unwound to a
+// frame of an outer one. Go frames in between release what they hold by defer.
 //
 // What Windows documents as visible to drivers lives in guest memory: a DISPATCHER_HEADER's
 // SignalState, a KDPC's DpcData, the KPCR's Irql. Go keeps, by address, only waiters and queue
@@ -24,5 +25,6 @@
 // The package may import nt, guest and engine. Lock order: Thread.mu, then the buckets' locks by
 // number, then the locks of the timer queue, of the workers and of a Processor's DPCs, then
 // System.sched, then System.registry. No lock is held while guest code runs or while a thread waits
-// for a processor.
+// for a processor, but for that which lets one GenericCallDPC run at a time. The lock of a thread's APCs
+// comes before System.registry, and no other is taken with it.
 package ke

@@ -159,7 +159,7 @@ func (p *Processor) enqueueDPC(d queuedDPC, front bool, by *Thread) {
 	default:
 		p.dpcs = slices.Insert(p.dpcs, 0, d)
 	}
-	p.setPending(1)
+	p.setPending(true)
 	p.dpcLock.Unlock()
 
 	switch t := p.held.Load(); {
@@ -189,7 +189,7 @@ func (p *Processor) nextDPC() (d queuedDPC, ok bool) {
 	defer p.dpcLock.Unlock()
 	if p.dpcFirst == len(p.dpcs) {
 		p.dpcs, p.dpcFirst = p.dpcs[:0], 0
-		p.setPending(0)
+		p.setPending(false)
 		return d, false
 	}
 	d, p.dpcs[p.dpcFirst] = p.dpcs[p.dpcFirst], d
@@ -215,6 +215,8 @@ func (t *Thread) runDPCs() {
 		t.occupy(p)
 	}
 	p.pcr.Irql = irql
+	// An APC that came meanwhile kicked nobody.
+	p.setAPCPending(t.apcs.pending.Load())
 }
 
 // runQueue empties p's queue, as the processor's own thread.

@@ -170,7 +170,7 @@ func TestNoDPCIsLost(t *testing.T) {
 					case 2:
 						th.Reschedule()
 					case 3:
-						th.Delay(-1)
+						th.Delay(WaitOptions{Timeout: Timeout{Limited: true, Value: -1}})
 					}
 					th.checkEnded()
 				}
@@ -270,7 +270,7 @@ func TestDPCThatNeverEnds(t *testing.T) {
 		for range 10 {
 			_, err := th.QueueDPC(quick, 0, 0)
 			assert.NoError(t, err)
-			th.Delay(-50_000)
+			th.Delay(WaitOptions{Timeout: Timeout{Limited: true, Value: -50_000}})
 		}
 		assert.EqualValues(t, 10, ran.Load(), "many short ones are no harm")
 		_, err := th.QueueDPC(stuck, 0, 0)

@@ -22,6 +22,7 @@ const (
 	sizeofKTimer      = unsafe.Sizeof(nt.KTimer{})
 	sizeofDeviceQueue = unsafe.Sizeof(nt.KDeviceQueue{})
 	sizeofOwnerEntry  = unsafe.Sizeof(nt.OwnerEntry{})
+	sizeofKAPC        = unsafe.Sizeof(nt.KAPC{})
 	sizeofKMutant     = unsafe.Sizeof(nt.KMutant{})
 )
 
@@ -55,6 +56,14 @@ const (
 	fastMutexEvent      = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.Event))
 	fastMutexOldIRQL    = guest.Addr(unsafe.Offsetof(nt.FastMutex{}.OldIrql))
 
+	apcInserted  = guest.Addr(unsafe.Offsetof(nt.KAPC{}.Inserted))
+	apcIndex     = guest.Addr(unsafe.Offsetof(nt.KAPC{}.ApcStateIndex))
+	apcArgument1 = guest.Addr(unsafe.Offsetof(nt.KAPC{}.SystemArgument1))
+
+	threadAPCIndex   = guest.Addr(unsafe.Offsetof(nt.KThread{}.ApcStateIndex))
+	threadAPCPending = guest.Addr(unsafe.Offsetof(nt.KThread{}.ApcState)) +
+		guest.Addr(unsafe.Offsetof(nt.KAPCState{}.KernelApcPending))
+
 	deviceQueueList    = guest.Addr(unsafe.Offsetof(nt.KDeviceQueue{}.DeviceListHead))
 	deviceQueueLock    = guest.Addr(unsafe.Offsetof(nt.KDeviceQueue{}.Lock))
 	deviceQueueBusy    = guest.Addr(unsafe.Offsetof(nt.KDeviceQueue{}.Busy))
@@ -71,15 +80,38 @@ const (
 	threadMutants = guest.Addr(unsafe.Offsetof(nt.EThread{}.Tcb.MutantListHead))
 )
 
-// DPCPendingOffset is where a KPCR has the word that is not 0 while DPCs wait on the processor, in
-// bytes; guest code that lowers the IRQL without an exit reads it. It is one of the words that
+// DPCPendingOffset is where a KPCR has the word that is not 0 while DPCs wait on the processor or
+// APCs for its thread, in bytes; guest code that lowers the IRQL without an exit reads it. It is one of the words that
 // Windows keeps for itself.
 const DPCPendingOffset = unsafe.Offsetof(nt.KPCR{}.KernelReserved)
 
-// pending reports whether DPCs wait on p.
-func (p *Processor) pending() bool { return atomic.LoadUint32(&p.pcr.KernelReserved[0]) != 0 }
+// The bits of that word: DPCs wait on the processor, and APCs for the thread that holds it.
+const (
+	pendingDPC uint32 = 1 << iota
+	pendingAPC
+)
 
-func (p *Processor) setPending(v uint32) { atomic.StoreUint32(&p.pcr.KernelReserved[0], v) }
+// pending reports whether DPCs wait on p.
+func (p *Processor) pending() bool {
+	return atomic.LoadUint32(&p.pcr.KernelReserved[0])&pendingDPC != 0
+}
+
+func (p *Processor) setPending(on bool) { p.setPendingBit(pendingDPC, on) }
+
+// setAPCPending says whether APCs wait for the thread that holds p, which is the one that says so.
+func (p *Processor) setAPCPending(on bool) {
+	if on != (atomic.LoadUint32(&p.pcr.KernelReserved[0])&pendingAPC != 0) {
+		p.setPendingBit(pendingAPC, on)
+	}
+}
+
+func (p *Processor) setPendingBit(bit uint32, on bool) {
+	if on {
+		atomic.OrUint32(&p.pcr.KernelReserved[0], bit)
+	} else {
+		atomic.AndUint32(&p.pcr.KernelReserved[0], ^bit)
+	}
+}
 
 // initList makes a list head in guest memory empty: it points at itself.
 func initList(head *nt.ListEntry) {

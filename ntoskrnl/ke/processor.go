@@ -53,6 +53,7 @@ func (s *System) newProcessor(n int) (*Processor, error) {
 		return nil, err
 	}
 	p.dpcThread.affinity = p.bit()
+	p.dpcThread.apcs.closed = true
 	p.dpcThread.ctx.GSBase = uint64(region.Base())
 	prcb.IdleThread = p.dpcThread.Object
 	return p, nil
@@ -189,6 +190,7 @@ func (t *Thread) take(p *Processor) {
 	p.pcr.Irql = nt.PASSIVE_LEVEL
 	t.ctx.GSBase = uint64(p.region.Base())
 	t.occupy(p)
+	p.setAPCPending(t.apcs.pending.Load())
 	if p.pending() {
 		t.runDPCs()
 	}

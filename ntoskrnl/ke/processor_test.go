@@ -41,7 +41,7 @@ func TestAThreadAloneOnItsProcessor(t *testing.T) {
 					total.Add(-1)
 					running[p].Add(-1)
 					if n%16 == 0 {
-						th.Delay(-1)
+						th.Delay(WaitOptions{Timeout: Timeout{Limited: true, Value: -1}})
 					} else {
 						th.Reschedule()
 					}
@@ -174,7 +174,7 @@ func TestCrashEndsEveryThread(t *testing.T) {
 	begun := make(chan struct{}, 2)
 	start(func(th *Thread) {
 		begun <- struct{}{}
-		th.Delay(-1 << 62)
+		th.Delay(WaitOptions{Timeout: Timeout{Limited: true, Value: -1 << 62}})
 	})
 	start(func(th *Thread) {
 		begun <- struct{}{}

@@ -40,6 +40,9 @@ func (s *System) startQuantumClock() {
 // because a DPC waits for its processor, or because another thread does.
 func (t *Thread) preempted() {
 	t.checkEnded()
+	if t.apcs.pending.Load() {
+		t.proc.setAPCPending(true)
+	}
 	if t.IRQL() >= nt.DISPATCH_LEVEL {
 		t.deferQuantumEnd()
 		return
@@ -50,6 +53,9 @@ func (t *Thread) preempted() {
 	}
 	if t.Preempted != nil {
 		t.Preempted()
+	}
+	if t.apcs.pending.Load() {
+		t.DeliverAPCs()
 	}
 }
 

@@ -35,6 +35,9 @@ type Config struct {
 	// are then.
 	Export func(t *Thread, index uint32)
 	Fault  func(t *Thread, f *engine.Fault)
+	// OnBugcheck, if set, is called on the thread that crashes the system, at HIGH_LEVEL, while guest
+	// code still runs: for the callbacks of drivers.
+	OnBugcheck func(t *Thread)
 	// OnCrash is told once, of the bugcheck that ends the system.
 	OnCrash func(b *Bugcheck)
 
@@ -70,7 +73,9 @@ type System struct {
 	clock   clock
 
 	crash    atomic.Pointer[Bugcheck]
+	crashing crashing
 	closed   atomic.Bool
+	generic  sync.Mutex    // held by the GenericCallDPC that runs
 	stopped  chan struct{} // closed when the system ends
 	watching atomic.Bool   // somebody looks after DPCs
 	dpcLimit time.Duration // how long one may take

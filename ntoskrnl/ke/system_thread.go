@@ -67,8 +67,8 @@ func (t *Thread) Exit(status nt.Status) {
 	panic(unwind{status: status})
 }
 
-// checkExit is the bugcheck of a thread that ends where it may not, and abandons mutants that it
-// owns.
+// checkExit is the bugcheck of a thread that ends where it may not. It runs the thread's last APCs and
+// abandons mutants that it owns.
 func (t *Thread) checkExit() {
 	tcb := &t.ETHREAD().Tcb
 	if irql := t.IRQL(); irql != nt.PASSIVE_LEVEL {
@@ -82,6 +82,7 @@ func (t *Thread) checkExit() {
 				uint64(tcb.ApcStateIndex), uint64(t.Object)},
 			Reason: fmt.Sprintf("a system thread ended attached to process %v", tcb.ApcState.Process)})
 	}
+	left := t.closeAPCs()
 	t.abandonMutants()
 	if tcb.KernelApcDisable != 0 || tcb.SpecialApcDisable != 0 {
 		t.Crash(&Bugcheck{Code: nt.KERNEL_APC_PENDING_DURING_EXIT,
@@ -89,6 +90,12 @@ func (t *Thread) checkExit() {
 			Reason: fmt.Sprintf("a system thread ended inside a critical or guarded region "+
 				"(KernelApcDisable %d, SpecialApcDisable %d)", tcb.KernelApcDisable,
 				tcb.SpecialApcDisable)})
+	}
+	if left != 0 {
+		t.Crash(&Bugcheck{Code: nt.KERNEL_APC_PENDING_DURING_EXIT,
+			Params: [4]uint64{uint64(left), 0, 0, 0},
+			Reason: fmt.Sprintf("a system thread ended in a normal kernel APC, and the KAPC at %v is "+
+				"queued", left)})
 	}
 }
 

@@ -41,6 +41,7 @@ type Thread struct {
 	system         bool // ends with its function, and is then signalled
 	worker         bool // runs work items
 
+	apcs     apcState
 	attached []*Process // the processes that it is attached to, the current one last
 
 	// Object is the address of the ETHREAD.
@@ -193,12 +194,14 @@ func (s *System) ThreadAt(addr guest.Addr) *Thread {
 func (t *Thread) Do(f func()) (err error) {
 	t.mu.Lock()
 	defer t.leave(&err)
-	t.checkEnded()
 	if t.released.Load() {
 		return errReleased
 	}
+	t.checkEnded()
 	t.acquire()
+	t.DeliverAPCs()
 	f()
+	t.returnToUser()
 	t.checkService()
 	return nil
 }
@@ -220,7 +223,12 @@ func (t *Thread) leave(err *error) {
 
 // guard runs f, which has to do with processors itself, and ends it as Do would.
 func (t *Thread) guard(f func()) (err error) {
-	defer func() { t.settle(recover(), &err) }()
+	defer func() {
+		// When f has returned, t may have been given to another goroutine by now.
+		if r := recover(); r != nil {
+			t.settle(r, &err)
+		}
+	}()
 	f()
 	return nil
 }
@@ -298,6 +306,9 @@ func (t *Thread) runGuest(depth int) (again bool) {
 		case engine.ExitCall:
 			t.index = uint32(c.GPR[engine.RAX])
 			s.Export(t, t.index)
+			if t.apcs.pending.Load() {
+				t.DeliverAPCs()
+			}
 		case engine.ExitReturn:
 			return false
 		case engine.ExitKick:

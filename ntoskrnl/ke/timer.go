@@ -79,6 +79,12 @@ func loadTimer(object guest.Addr) (header, error) {
 // is not 0, is queued. A time that has passed expires at once.
 func (t *Thread) SetTimer(object guest.Addr, due int64, period uint32, dpc guest.Addr) (was bool,
 	err error) {
+	return t.SetTimerPrecise(object, due, time.Duration(period)*time.Millisecond, dpc)
+}
+
+// SetTimerPrecise is SetTimer with a period that need not be in milliseconds.
+func (t *Thread) SetTimerPrecise(object guest.Addr, due int64, period time.Duration,
+	dpc guest.Addr) (was bool, err error) {
 	s := t.sys
 	if dpc != 0 {
 		if err := checkDPC(dpc); err != nil {
@@ -86,8 +92,7 @@ func (t *Thread) SetTimer(object guest.Addr, due int64, period uint32, dpc guest
 		}
 	}
 	wait := s.clock.until(due)
-	e := timer{object: object, period: time.Duration(period) * time.Millisecond, proc: t.proc,
-		due: s.clock.elapsed() + wait}
+	e := timer{object: object, period: period, proc: t.proc, due: s.clock.elapsed() + wait}
 	b := s.bucket(object)
 	b.mu.Lock()
 	if _, err := loadTimer(object); err != nil {
@@ -95,7 +100,7 @@ func (t *Thread) SetTimer(object guest.Addr, due int64, period uint32, dpc guest
 		return false, err
 	}
 	was = s.timers.remove(object)
-	if err := s.storeTimer(object, &e, period, dpc); err != nil {
+	if err := s.storeTimer(object, &e, dpc); err != nil {
 		b.mu.Unlock()
 		return was, err
 	}
@@ -111,7 +116,7 @@ func (t *Thread) SetTimer(object guest.Addr, due int64, period uint32, dpc guest
 }
 
 // storeTimer writes into a KTIMER what it was set to.
-func (s *System) storeTimer(object guest.Addr, e *timer, period uint32, dpc guest.Addr) error {
+func (s *System) storeTimer(object guest.Addr, e *timer, dpc guest.Addr) error {
 	if err := storeState(object, 0); err != nil {
 		return err
 	}
@@ -121,7 +126,8 @@ func (s *System) storeTimer(object guest.Addr, e *timer, period uint32, dpc gues
 	if err := guest.StoreAddr(object+timerDPC, dpc); err != nil {
 		return err
 	}
-	if err := guest.Store32(object+timerPeriod, period); err != nil {
+	if err := guest.Store32(object+timerPeriod,
+		uint32(e.period/time.Millisecond)); err != nil {
 		return err
 	}
 	return guest.Store8(object+timerInserted, inserted)
@@ -401,4 +407,17 @@ func (q *timerQueue) within(addr guest.Addr, size uintptr) (guest.Addr, bool) {
 		}
 	}
 	return 0, false
+}
+
+// TimerSet reports whether a timer is in the queue.
+func (s *System) TimerSet(object guest.Addr) (bool, error) {
+	b := s.bucket(object)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, err := loadTimer(object)
+	v := uint8(0)
+	if err == nil {
+		v, err = guest.Load8(object + timerInserted)
+	}
+	return v&inserted != 0, err
 }

@@ -89,7 +89,7 @@ func TestPeriodicTimer(t *testing.T) {
 		th.FlushDPCs()
 		n := ran.Load()
 		assert.GreaterOrEqual(t, n, int32(1))
-		th.Delay(-50_000)
+		th.Delay(WaitOptions{Timeout: Timeout{Limited: true, Value: -50_000}})
 		assert.Equal(t, n, ran.Load(), "cancelled")
 	})
 }

@@ -9,9 +9,10 @@ import (
 )
 
 // Calls of guest functions nest, guest and Go by turns, on one guest stack and one goroutine. When
-// guest code is unwound to a frame of an outer Call, the inner ones have ended, and the Go functions
-// between them: Resume ends those by a typed panic, which the Run loop of the frame's owner recovers
-// before it goes on with the guest. Functions in between release what they hold by defer.
+// guest code is unwound to a frame of an outer Call, the inner ones have ended, and the Go
+// functions between them: Resume ends those by a typed panic, which the Run loop of the frame's
+// owner recovers before it goes on with the guest. Functions in between release what they hold by
+// defer.
 //
 //	guest stack, downwards     Go stack
 //	  frames of driver A         Call A: run ◄─────────────┐ recovers, and runs the guest on

@@ -58,6 +58,10 @@ type wait struct {
 	status nt.Status
 	blocks []waitBlock
 	own    [nt.THREAD_WAIT_OBJECTS]waitBlock
+
+	// What only the waiter uses.
+	options     WaitOptions
+	interrupted bool // kernel APCs and alerts end the wait
 }
 
 // The states of a wait.
@@ -75,6 +79,15 @@ func (w *wait) init(t *Thread) { w.thread = t }
 type Timeout struct {
 	Limited bool
 	Value   int64
+}
+
+// WaitOptions says how a wait is waited. The zero value waits forever, in kernel mode.
+type WaitOptions struct {
+	Timeout
+	// Mode is on whose behalf it is, and Alertable whether an alert ends it, or an APC for user mode
+	// if Mode is that.
+	Mode      nt.ProcessorMode
+	Alertable bool
 }
 
 // Poll reports that the wait is not to wait.
@@ -278,14 +291,31 @@ func unlockAll(locks []*bucket) {
 
 // WaitForSingleObject waits until the object is signalled, and takes it, as KeWaitForSingleObject
 // does. It gives STATUS_SUCCESS, STATUS_ABANDONED for a mutant whose owner ended without releasing
-// it, or STATUS_TIMEOUT.
+// it, or STATUS_TIMEOUT. Kernel APCs run meanwhile.
 //
 // To wait at DISPATCH_LEVEL or above with a timeout that is not 0 is a bugcheck. An error is a bad
 // address, an *ObjectError, or a status that is to be raised in the driver.
 func (t *Thread) WaitForSingleObject(object guest.Addr, timeout Timeout) (nt.Status, error) {
-	if t.IRQL() >= nt.DISPATCH_LEVEL && !timeout.Poll() {
-		t.waitTooHigh(object, timeout)
+	return t.WaitSingle(object, WaitOptions{Timeout: timeout})
+}
+
+// WaitSingle is WaitForSingleObject with options. It gives STATUS_ALERTED and STATUS_USER_APC too.
+func (t *Thread) WaitSingle(object guest.Addr, o WaitOptions) (nt.Status, error) {
+	if t.IRQL() >= nt.DISPATCH_LEVEL && !o.Poll() {
+		t.waitTooHigh(object, o.Timeout)
 	}
+	var due deadline
+	for {
+		status, err := t.waitSingle(object, o, &due)
+		if status != nt.STATUS_KERNEL_APC {
+			return status, err
+		}
+		t.DeliverAPCs()
+	}
+}
+
+// waitSingle is WaitSingle until a kernel APC comes.
+func (t *Thread) waitSingle(object guest.Addr, o WaitOptions, due *deadline) (nt.Status, error) {
 	b := t.sys.bucket(object)
 	b.mu.Lock()
 	h, err := loadWaitable(object)
@@ -302,23 +332,50 @@ func (t *Thread) WaitForSingleObject(object guest.Addr, timeout Timeout) (nt.Sta
 		}
 		return nt.STATUS_WAIT_0, err
 	}
-	if err != nil || timeout.Poll() {
+	if err != nil {
 		b.mu.Unlock()
 		return nt.STATUS_TIMEOUT, err
 	}
-	return t.waitFor(b, object, 0, timeout), nil
+	if o.Poll() {
+		b.mu.Unlock()
+		return t.polled(o), nil
+	}
+	w := &t.wait
+	w.prepare(o, true)
+	w.single(b, object, 0)
+	return t.block(w, due), nil
 }
 
-// waitFor puts t into the queue of object, which is in bucket b, and lets it wait there. The caller
-// holds b.mu, and no longer afterwards.
-func (t *Thread) waitFor(b *bucket, object guest.Addr, index int32, timeout Timeout) nt.Status {
-	w := &t.wait
+// polled gives the status of a wait that does not wait.
+func (t *Thread) polled(o WaitOptions) nt.Status {
+	if status := t.alertStatus(o); status != nt.STATUS_SUCCESS {
+		return status
+	}
+	return nt.STATUS_TIMEOUT
+}
+
+// prepare makes w ready for another wait. interrupted says whether kernel APCs and alerts end it.
+func (w *wait) prepare(o WaitOptions, interrupted bool) {
+	w.options, w.interrupted = o, interrupted
+}
+
+// single puts w into the queue of one object, which is in bucket b. The caller holds b.mu, and no
+// longer afterwards.
+func (w *wait) single(b *bucket, object guest.Addr, index int32) {
 	w.own[0] = waitBlock{wait: w, object: object, index: index}
 	w.blocks = w.own[:1]
 	w.state.Store(waitPending)
 	b.enqueue(&w.own[0])
 	b.mu.Unlock()
-	return t.block(w, timeout)
+}
+
+// waitFor puts t into the queue of object, which is in bucket b, and lets it wait there until it is
+// woken; APCs have to wait for that. The caller holds b.mu, and no longer afterwards.
+func (t *Thread) waitFor(b *bucket, object guest.Addr, index int32, timeout Timeout) nt.Status {
+	w := &t.wait
+	w.prepare(WaitOptions{Timeout: timeout}, false)
+	w.single(b, object, index)
+	return t.block(w, new(deadline))
 }
 
 // wakeOne ends the wait of the first thread that waitFor has put into the queue of object, and
@@ -346,13 +403,31 @@ func (b *bucket) wakeOne(object guest.Addr) *Thread {
 // them.
 func (t *Thread) WaitForMultipleObjects(objects []guest.Addr, all bool, timeout Timeout) (nt.Status,
 	error) {
-	if t.IRQL() >= nt.DISPATCH_LEVEL && !timeout.Poll() {
+	return t.WaitMultiple(objects, all, WaitOptions{Timeout: timeout})
+}
+
+// WaitMultiple is WaitForMultipleObjects with options. It gives STATUS_ALERTED and STATUS_USER_APC too.
+func (t *Thread) WaitMultiple(objects []guest.Addr, all bool, o WaitOptions) (nt.Status, error) {
+	if t.IRQL() >= nt.DISPATCH_LEVEL && !o.Poll() {
 		first := guest.Addr(0)
 		if len(objects) > 0 {
 			first = objects[0]
 		}
-		t.waitTooHigh(first, timeout)
+		t.waitTooHigh(first, o.Timeout)
 	}
+	var due deadline
+	for {
+		status, err := t.waitMultiple(objects, all, o, &due)
+		if status != nt.STATUS_KERNEL_APC {
+			return status, err
+		}
+		t.DeliverAPCs()
+	}
+}
+
+// waitMultiple is WaitMultiple until a kernel APC comes.
+func (t *Thread) waitMultiple(objects []guest.Addr, all bool, o WaitOptions,
+	due *deadline) (nt.Status, error) {
 	// Who tries a wait for all objects looks at it after he has unlocked the bucket in which he
 	// found it: so it is never used again.
 	w := &t.wait
@@ -364,21 +439,26 @@ func (t *Thread) WaitForMultipleObjects(objects []guest.Addr, all bool, timeout 
 	} else {
 		w.blocks = make([]waitBlock, len(objects))
 	}
+	w.prepare(o, true)
 	for i, o := range objects {
 		w.blocks[i] = waitBlock{wait: w, object: o, index: int32(i)}
 	}
 	locks := t.sys.lockAll(w.blocks)
 	status, err := t.tryMultiple(w)
-	if err != nil || status != nt.STATUS_TIMEOUT || timeout.Poll() {
+	if err != nil || status != nt.STATUS_TIMEOUT {
 		unlockAll(locks)
 		return status, err
+	}
+	if o.Poll() {
+		unlockAll(locks)
+		return t.polled(o), nil
 	}
 	w.state.Store(waitPending)
 	for i := range w.blocks {
 		t.sys.bucket(w.blocks[i].object).enqueue(&w.blocks[i])
 	}
 	unlockAll(locks)
-	return t.block(w, timeout), nil
+	return t.block(w, due), nil
 }
 
 // tryMultiple satisfies w if its objects are signalled now, else it gives STATUS_TIMEOUT. The
@@ -418,52 +498,77 @@ func (t *Thread) tryMultiple(w *wait) (nt.Status, error) {
 	return nt.STATUS_TIMEOUT, nil
 }
 
-// Delay waits for the time to pass, as KeDelayExecutionThread does.
-func (t *Thread) Delay(interval int64) {
-	timeout := Timeout{Limited: true, Value: interval}
+// Delay waits for the time to pass, as KeDelayExecutionThread does. It gives STATUS_SUCCESS,
+// STATUS_ALERTED or STATUS_USER_APC.
+func (t *Thread) Delay(o WaitOptions) nt.Status {
 	if t.IRQL() >= nt.DISPATCH_LEVEL {
-		t.waitTooHigh(0, timeout)
+		t.waitTooHigh(0, o.Timeout)
 	}
-	if timeout.Poll() {
+	if o.Poll() {
+		if status := t.alertStatus(o); status != nt.STATUS_SUCCESS {
+			return status
+		}
 		// Nothing to wait for: whoever waits for a processor goes first.
 		if t.sys.waiting.Load() > 0 {
 			t.Reschedule()
 		}
-		return
+		return nt.STATUS_SUCCESS
 	}
-	w := &t.wait
-	w.blocks = nil
-	w.state.Store(waitPending)
-	t.block(w, timeout)
+	var due deadline
+	for {
+		w := &t.wait
+		w.prepare(o, true)
+		w.blocks = nil
+		w.state.Store(waitPending)
+		switch status := t.block(w, &due); status {
+		case nt.STATUS_KERNEL_APC:
+			t.DeliverAPCs()
+		case nt.STATUS_TIMEOUT:
+			return nt.STATUS_SUCCESS
+		default:
+			return status
+		}
+	}
 }
 
-// block lets t wait, without a processor, for w to be satisfied or its time to pass. The IRQL,
-// below DISPATCH_LEVEL, is kept.
-func (t *Thread) block(w *wait, timeout Timeout) nt.Status {
+// deadline is when a wait ends that has a timeout; a wait that is begun anew keeps it.
+type deadline struct {
+	set bool
+	at  time.Duration // by the system's clock
+}
+
+// block lets t wait, without a processor, for w to be satisfied or its time to pass, or until a kernel
+// APC or an alert interrupts it: STATUS_KERNEL_APC, STATUS_ALERTED, STATUS_USER_APC. The IRQL, below
+// DISPATCH_LEVEL, is kept.
+func (t *Thread) block(w *wait, due *deadline) nt.Status {
 	s := t.sys
 	irql := t.suspend()
-	var deadline time.Duration
-	if timeout.Limited {
-		d := s.clock.until(timeout.Value)
-		deadline = s.clock.elapsed() + d
-		t.startTimer(d)
-	}
-	for w.state.Load() != waitDone {
-		if s.Ended() || timeout.Limited && s.clock.elapsed() >= deadline {
-			if w.state.CompareAndSwap(waitPending, waitNone) {
-				w.status = nt.STATUS_TIMEOUT
-				break
-			}
+	limited := w.options.Limited
+	if limited {
+		now := s.clock.elapsed()
+		if !due.set {
+			due.set, due.at = true, now+s.clock.until(w.options.Value)
 		}
-		<-t.wake
+		t.startTimer(due.at - now)
 	}
-	if timeout.Limited {
+	ended := false // by the waiter
+	for !ended && w.state.Load() != waitDone {
+		switch status, end := t.endOfWait(w, irql, due); {
+		case !end:
+			<-t.wake
+		case w.state.CompareAndSwap(waitPending, waitNone):
+			w.status, ended = status, true
+		default:
+			<-t.wake // somebody satisfies it
+		}
+	}
+	if limited {
 		t.timer.Stop()
 	}
 	for i := range w.blocks {
 		// A block that a waker found first is out of its queue already; only a wait for one object
 		// needs no second look.
-		if blk := &w.blocks[i]; len(w.blocks) > 1 || w.status == nt.STATUS_TIMEOUT {
+		if blk := &w.blocks[i]; len(w.blocks) > 1 || ended {
 			b := blk.bucket
 			b.mu.Lock()
 			b.dequeue(blk)
@@ -473,7 +578,27 @@ func (t *Thread) block(w *wait, timeout Timeout) nt.Status {
 	status := w.status
 	t.checkEnded()
 	t.resume(irql)
+	if ended && status == nt.STATUS_ALERTED {
+		status = t.alertStatus(w.options)
+	}
 	return status
+}
+
+// endOfWait reports whether t ends its wait itself, and with what status. STATUS_ALERTED is whatever
+// alertStatus says then.
+func (t *Thread) endOfWait(w *wait, irql nt.IRQL, due *deadline) (status nt.Status, end bool) {
+	s := t.sys
+	switch {
+	case s.Ended():
+		return nt.STATUS_TIMEOUT, true
+	case w.interrupted && t.apcReady(irql):
+		return nt.STATUS_KERNEL_APC, true
+	case w.interrupted && t.alertWaits(w.options):
+		return nt.STATUS_ALERTED, true
+	case w.options.Limited && s.clock.elapsed() >= due.at:
+		return nt.STATUS_TIMEOUT, true
+	}
+	return 0, false
 }
 
 // startTimer makes t look at the time after d.

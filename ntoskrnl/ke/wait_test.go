@@ -279,9 +279,9 @@ func TestTimeouts(t *testing.T) {
 	}
 	s.do(func(th *Thread) {
 		start := time.Now()
-		th.Delay(-100_000)
+		th.Delay(WaitOptions{Timeout: Timeout{Limited: true, Value: -100_000}})
 		assert.GreaterOrEqual(t, time.Since(start), 10*time.Millisecond)
-		th.Delay(0)
+		th.Delay(WaitOptions{Timeout: Timeout{Limited: true, Value: 0}})
 	})
 }
 
@@ -446,7 +446,7 @@ func TestWaitWhereOneMayNot(t *testing.T) {
 		}, nt.DRIVER_VERIFIER_DETECTED_VIOLATION, verifierWaitTooHigh},
 		{"a delay at DISPATCH_LEVEL", func(s *testSystem, th *Thread) {
 			th.RaiseIRQL(nt.DISPATCH_LEVEL)
-			th.Delay(-1)
+			th.Delay(WaitOptions{Timeout: Timeout{Limited: true, Value: -1}})
 		}, nt.DRIVER_VERIFIER_DETECTED_VIOLATION, verifierWaitTooHigh},
 		{"in a DPC", func(s *testSystem, th *Thread) {
 			e := s.event(nt.NotificationEvent, true)

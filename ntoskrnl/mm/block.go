@@ -16,7 +16,7 @@ const (
 	kindNonPaged kind = iota // non-paged pool without execution
 	kindExec                 // non-paged pool from which code may run
 	kindPaged                // paged pool
-	kindOther                // contiguous, non-cached and MDL pages
+	kindOther                // contiguous, non-cached and MDL pages, and sections
 	kinds
 )
 
@@ -48,10 +48,11 @@ const (
 	useContiguous                // MmAllocateContiguousMemory
 	useNonCached                 // MmAllocateNonCachedMemory
 	useMdl                       // MmAllocatePagesForMdl: no address of its own
+	useSection                   // of a section: no address of its own either
 )
 
 // direct says whether the block's pages are accessible in the direct map.
-func (u use) direct() bool { return u != useMdl }
+func (u use) direct() bool { return u != useMdl && u != useSection }
 
 // block is a range of pages with one use.
 type block struct {

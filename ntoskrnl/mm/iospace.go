@@ -53,7 +53,9 @@ func (m *Manager) MapIOSpace(p uint64, size uintptr, prot guest.Prot) nt.Addr {
 // UnmapIOSpace is MmUnmapIoSpace. The error is a *StopError when size bytes at a are not what
 // MapIOSpace mapped.
 func (m *Manager) UnmapIOSpace(a nt.Addr, size uintptr) error {
-	if m.unmap(a&^(pageSize-1), func(p *mapping) bool { return p.mdl == 0 && p.size == size }) {
+	if m.unmap(a&^(pageSize-1), func(p *mapping) bool {
+		return p.mdl == 0 && p.view == nil && p.size == size
+	}) {
 		return nil
 	}
 	return &StopError{

@@ -58,8 +58,9 @@ type Manager struct {
 	maps    map[nt.Addr]*mapping  // by page address of the mapping's start
 	changed map[nt.Addr][]oldProt // by MDL: what to restore when it is unmapped
 
-	device deviceMemory
-	closed atomic.Bool
+	device   deviceMemory
+	sections atomic.Int64
+	closed   atomic.Bool
 }
 
 // New makes the memory of a kernel in space.
@@ -129,9 +130,10 @@ func (m *Manager) Close() error {
 type MemoryUse struct {
 	NonPagedPool uintptr
 	PagedPool    uintptr
-	Other        uintptr // contiguous memory, non-cached memory and pages of MDLs
+	Other        uintptr // contiguous and non-cached memory, pages of MDLs and of sections
 	LockedPages  int     // pages that MmProbeAndLockPages locked and nobody unlocked
-	Mappings     int     // mappings of MDLs and device memory that nobody unmapped
+	Mappings     int     // mappings of MDLs and device memory, and views, that nobody unmapped
+	Sections     int     // sections that exist or of which there is a view or a lock
 	Windows      int
 }
 
@@ -142,6 +144,7 @@ func (m *Manager) Use() MemoryUse {
 		PagedPool:    m.ram.usage(kindPaged),
 		Other:        m.ram.usage(kindOther),
 		Windows:      len(m.windows.Load().byUser),
+		Sections:     int(m.sections.Load()),
 	}
 	m.lockMu.Lock()
 	u.LockedPages = m.locked

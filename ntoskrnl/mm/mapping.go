@@ -14,8 +14,9 @@ import (
 type mapping struct {
 	region *guest.Region
 	frames []frameRun
-	mdl    nt.Addr // the MDL it was made for, or 0: device memory
-	user   *Window // whose process it belongs to, or nil: a system mapping
+	mdl    nt.Addr // the MDL it was made for, or 0: device memory, or a view
+	user   *Window // whose process it belongs to, or nil: none that has a window
+	view   *view   // what it shows of a section, or nil
 	size   uintptr // of device memory: the bytes that were asked for
 }
 
@@ -45,6 +46,9 @@ func (m *Manager) mappedAt(pfn uint64) nt.Addr {
 	m.mapMu.RLock()
 	defer m.mapMu.RUnlock()
 	for base, p := range m.maps {
+		if p.view != nil && p.view.hides() {
+			continue
+		}
 		at := base
 		for _, r := range p.frames {
 			if pfn >= r.first && pfn-r.first < r.n {
@@ -119,7 +123,7 @@ func (m *Manager) mapPieces(p *mapping, size uintptr, at guest.Arena, prot guest
 		return err
 	}
 	if err = p.region.Commit(0, size, prot); err == nil {
-		err = m.mapOver(p, prot)
+		err = m.mapOver(p.region.Base(), p.frames, prot, unix.MAP_SHARED)
 	}
 	if err != nil {
 		return errors.Join(err, p.region.Free())
@@ -127,17 +131,17 @@ func (m *Manager) mapPieces(p *mapping, size uintptr, at guest.Arena, prot guest
 	return nil
 }
 
-// mapOver replaces the pages of p's region by p's frames.
-func (m *Manager) mapOver(p *mapping, prot guest.Prot) error {
-	a := p.region.Base()
-	for _, r := range p.frames {
+// mapOver replaces the pages at a by frames. flags are MAP_SHARED, or MAP_PRIVATE for copies on
+// write.
+func (m *Manager) mapOver(a nt.Addr, frames []frameRun, prot guest.Prot, flags uintptr) error {
+	for _, r := range frames {
 		for r.n > 0 {
 			fd, off, n, err := m.backing(r)
 			if err != nil {
 				return err
 			}
 			_, _, errno := unix.Syscall6(unix.SYS_MMAP, uintptr(a), uintptr(n<<pageShift),
-				uintptr(prot), unix.MAP_SHARED|unix.MAP_FIXED, uintptr(fd), uintptr(off))
+				uintptr(prot), flags|unix.MAP_FIXED, uintptr(fd), uintptr(off))
 			if errno != 0 {
 				return errno
 			}
@@ -164,6 +168,9 @@ func (m *Manager) unmap(base nt.Addr, belongs func(*mapping) bool) bool {
 	}
 	// The region is gone even when its addresses could not be given back.
 	_ = p.region.Free()
+	if p.view != nil {
+		p.view.section.dropView(p)
+	}
 	return true
 }
 

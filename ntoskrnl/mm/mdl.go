@@ -188,9 +188,10 @@ func readFrames(runs []frameRun, mdl nt.Addr, pages uintptr) ([]frameRun, error)
 
 // pageLock is what one MDL has locked.
 type pageLock struct {
-	window *Window // whose pages, or nil: system memory
-	pages  int
-	older  *pageLock // a lock of an MDL that was at the same address and never unlocked
+	window  *Window  // whose pages, or nil: system memory
+	section *Section // of whose view, or nil
+	pages   int
+	older   *pageLock // a lock of an MDL that was at the same address and never unlocked
 }
 
 // lockFlags are the flags of an MDL that cannot be locked, or is.
@@ -224,13 +225,20 @@ func (m *Manager) ProbeAndLockPages(mdl nt.Addr, mode nt.ProcessorMode, op LockO
 	if w != nil && !w.pin(pages) {
 		return nt.STATUS_ACCESS_VIOLATION
 	}
+	var s *Section
+	if w == nil {
+		s = m.sectionAt(a)
+	}
 	if err := m.fillFrames(mdl, &h, w); err != nil {
 		if w != nil {
 			_ = w.unlock(pages)
 		}
+		if s != nil {
+			s.Release()
+		}
 		return err
 	}
-	m.addLock(mdl, w, pages)
+	m.addLock(mdl, w, s, pages)
 	h.MdlFlags = int16(flagsOf(&h)&^nt.MDL_WRITE_OPERATION | nt.MDL_PAGES_LOCKED)
 	if op != IoReadAccess {
 		h.MdlFlags |= int16(nt.MDL_WRITE_OPERATION)
@@ -279,7 +287,7 @@ func (m *Manager) accessible(a nt.Addr, n uintptr, need guest.Prot) bool {
 }
 
 // addLock notes what an MDL has locked.
-func (m *Manager) addLock(mdl nt.Addr, w *Window, pages int) {
+func (m *Manager) addLock(mdl nt.Addr, w *Window, s *Section, pages int) {
 	m.lockMu.Lock()
 	defer m.lockMu.Unlock()
 	l := m.lockCache
@@ -288,7 +296,7 @@ func (m *Manager) addLock(mdl nt.Addr, w *Window, pages int) {
 	} else {
 		m.lockCache = l.older
 	}
-	*l = pageLock{window: w, pages: pages, older: m.locks[mdl]}
+	*l = pageLock{window: w, section: s, pages: pages, older: m.locks[mdl]}
 	m.locks[mdl] = l
 	m.locked += pages
 }
@@ -345,6 +353,9 @@ func (m *Manager) UnlockPages(mdl nt.Addr) error {
 		if err := lock.window.unlock(lock.pages); err != nil {
 			return err
 		}
+	}
+	if lock.section != nil {
+		lock.section.Release()
 	}
 	h.MdlFlags = int16(flagsOf(&h) &^ (nt.MDL_PAGES_LOCKED | nt.MDL_WRITE_OPERATION))
 	return storeMdl(mdl, h)

@@ -42,11 +42,11 @@ func (m *Manager) AllocatePagesForMdl(low, high, skip uint64, size uintptr, flag
 		if want%chunk != 0 {
 			return 0, nt.STATUS_INSUFFICIENT_RESOURCES
 		}
-		blocks = m.takeMdlPages(blocks, low, high, want, chunk)
+		blocks = m.takePages(blocks, useMdl, mdlTag, low, high, want, chunk)
 	} else {
 		for left := want; ; {
 			n := len(blocks)
-			blocks = m.takeMdlPages(blocks, low, high, left, 1)
+			blocks = m.takePages(blocks, useMdl, mdlTag, low, high, left, 1)
 			for _, b := range blocks[n:] {
 				left -= b.pages
 			}
@@ -72,9 +72,10 @@ func (m *Manager) AllocatePagesForMdl(low, high, skip uint64, size uintptr, flag
 	return 0, nt.STATUS_INSUFFICIENT_RESOURCES
 }
 
-// takeMdlPages appends blocks of up to want pages in [low, high], each a multiple of chunk pages:
-// as few as it can.
-func (m *Manager) takeMdlPages(blocks []*block, low, high uint64, want, chunk uint32) []*block {
+// takePages appends blocks of up to want pages in [low, high], each a multiple of chunk pages: as
+// few as it can. They are for a use that gives them no address in the direct map.
+func (m *Manager) takePages(blocks []*block, u use, tag Tag, low, high uint64,
+	want, chunk uint32) []*block {
 	l, ok := m.ram.limits(low, high, 0)
 	if !ok {
 		return blocks
@@ -87,7 +88,7 @@ func (m *Manager) takeMdlPages(blocks []*block, low, high uint64, want, chunk ui
 			n = n / 2 / chunk * chunk
 			continue
 		}
-		b := &block{page: start, pages: n, use: useMdl, kind: kindOther, tag: mdlTag,
+		b := &block{page: start, pages: n, use: u, kind: kindOther, tag: tag,
 			size: uintptr(n) << pageShift}
 		if m.ram.open(start, n, guest.ProtNone) != nil {
 			m.ram.give(kindOther, start, n, 0)

@@ -92,7 +92,7 @@ func (m *Manager) pfnOf(a nt.Addr) (pfn uint64, ok bool) {
 	if !ok || info.Prot == guest.ProtNone {
 		return 0, false
 	}
-	if p := m.mappingFrom(info.Base); p != nil {
+	if p := m.mappingFrom(info.Base); p != nil && (p.view == nil || !p.view.copy) {
 		return p.frame(uint64(a-info.Base) >> pageShift), true
 	}
 	return otherFrame(a), true

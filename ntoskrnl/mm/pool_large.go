@@ -105,6 +105,8 @@ func (u use) String() string {
 		return "MmAllocateNonCachedMemory"
 	case useMdl:
 		return "MmAllocatePagesForMdl"
+	case useSection:
+		return "MmCreateSection"
 	}
 	return "unknown use"
 }

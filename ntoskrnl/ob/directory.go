@@ -52,8 +52,8 @@ func (m *Manager) Join(root *Object, name string) (string, nt.Status) {
 	return base + `\` + name, nt.STATUS_SUCCESS
 }
 
-// Open finds an object of any kind by its full path, and adds a reference to it. It follows symbolic
-// links, but for one at the end if itself is set. rest is as for Lookup.
+// Open finds an object of any kind by its full path, and adds a reference to it. It follows
+// symbolic links, but for one at the end if itself is set. rest is as for Lookup.
 func (m *Manager) Open(path string, itself bool) (o *Object, rest string, status nt.Status) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -97,7 +97,8 @@ func (m *Manager) object(e entry, parent *directory) (*Object, nt.Status) {
 	return nil, nt.STATUS_OBJECT_NAME_NOT_FOUND
 }
 
-// promote makes the object of a directory or link, unless it is there, with one reference: the name's.
+// promote makes the object of a directory or link, unless it is there, with one reference: the
+// name's.
 func (m *Manager) promote(at **Object, t *Type, body any, parent *directory, name string) (
 	*Object, nt.Status) {
 	if *at == nil {
@@ -111,8 +112,8 @@ func (m *Manager) promote(at **Object, t *Type, body any, parent *directory, nam
 	return *at, nt.STATUS_SUCCESS
 }
 
-// CreateDirectory makes a directory, and gives its object with a reference. One that is not permanent
-// loses its name with its last handle. The statuses are those of Name.
+// CreateDirectory makes a directory, and gives its object with a reference. One that is not
+// permanent loses its name with its last handle. The statuses are those of Name.
 func (m *Manager) CreateDirectory(path string, permanent bool) (*Object, nt.Status) {
 	return m.createEntry(path, permanent, func(parent *directory, name string) entry {
 		return newDirectory(name, parent)
@@ -146,8 +147,8 @@ func (m *Manager) createEntry(path string, permanent bool, make func(*directory,
 	return o, nt.STATUS_SUCCESS
 }
 
-// Insert gives an object a name, which it keeps until its last handle is closed, or for good if it is
-// permanent. The name holds a reference. The statuses are those of Name.
+// Insert gives an object a name, which it keeps until its last handle is closed, or for good if it
+// is permanent. The name holds a reference. The statuses are those of Name.
 func (m *Manager) Insert(o *Object, path string, permanent bool) nt.Status {
 	m.mu.Lock()
 	defer m.mu.Unlock()

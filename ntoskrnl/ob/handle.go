@@ -7,7 +7,8 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// Handles: a table for each process, whose entries lead to objects with the access that was granted.
+// Handles: a table for each process, whose entries lead to objects with the access that was
+// granted.
 
 // HandleTable is the handles of one process. Its methods may be called from any goroutine.
 type HandleTable struct {
@@ -153,8 +154,9 @@ func (h *HandleTable) SetAttributes(handle nt.Handle, attributes uint32) nt.Stat
 	return nt.STATUS_SUCCESS
 }
 
-// Close closes a handle. STATUS_INVALID_HANDLE, STATUS_HANDLE_NOT_CLOSABLE for one that is protected.
-// An error is a *RefError: the handle's own reference was given back by somebody else before.
+// Close closes a handle. STATUS_INVALID_HANDLE, STATUS_HANDLE_NOT_CLOSABLE for one that is
+// protected. An error is a *RefError: the handle's own reference was given back by somebody else
+// before.
 func (h *HandleTable) Close(handle nt.Handle) (nt.Status, error) {
 	h.mu.Lock()
 	e := h.entry(handle)

@@ -2,9 +2,10 @@ package ob
 
 import "github.com/drvhost/drvhost/guest"
 
-// memory is where objects live. It comes in chunks from the pool and goes back only with the manager,
-// so that what the kernel reads in place stays mapped, even when a driver's bug has deleted the
-// object too early. A freed object is overwritten, and waits before its memory is used again.
+// memory is where objects live. It comes in chunks from the pool and goes back only with the
+// manager, so that what the kernel reads in place stays mapped, even when a driver's bug has
+// deleted the object too early. A freed object is overwritten, and waits before its memory is used
+// again.
 type memory struct {
 	alloc  func(size uintptr) (guest.Addr, error)
 	free   func(addr guest.Addr)

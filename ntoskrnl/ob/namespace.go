@@ -41,11 +41,13 @@ func (d *directory) path() string {
 // fold makes names that differ only in case equal.
 func fold(name string) string { return strings.Map(unicode.ToUpper, name) }
 
-// maxLinks bounds how many symbolic links a look-up follows, so that links that lead in a circle end.
+// maxLinks bounds how many symbolic links a look-up follows, so that links that lead in a circle
+// end.
 const maxLinks = 32
 
-// Lookup finds the object that a path leads to; it may go at any moment: see LookupReference. Where it meets an object that is no directory, what
-// is left of the path, with its leading backslash, is rest: the part that a driver parses itself.
+// Lookup finds the object that a path leads to; it may go at any moment: see LookupReference. Where
+// it meets an object that is no directory, what is left of the path, with its leading backslash, is
+// rest: the part that a driver parses itself.
 //
 // STATUS_OBJECT_PATH_SYNTAX_BAD for a path that does not begin with a backslash or has an empty
 // component, STATUS_OBJECT_PATH_NOT_FOUND and STATUS_OBJECT_NAME_NOT_FOUND as Windows has them,
@@ -86,7 +88,8 @@ func (m *Manager) lookup(path string) (o *Object, rest string, status nt.Status)
 }
 
 // walk goes down the tree until the path ends or meets something that is no directory.
-func (m *Manager) walk(path string) (parent *directory, name string, e entry, rest string, status nt.Status) {
+func (m *Manager) walk(path string) (parent *directory, name string, e entry, rest string,
+	status nt.Status) {
 	if !strings.HasPrefix(path, `\`) {
 		return nil, "", nil, "", nt.STATUS_OBJECT_PATH_SYNTAX_BAD
 	}

@@ -180,19 +180,30 @@ func (o *Object) count() guest.Addr { return o.Addr - headerSize + pointerCount 
 
 // Reference adds a reference to the object at addr, and reports whether there is one. An object
 // whose last reference has gone cannot be had any more.
-func (m *Manager) Reference(addr guest.Addr) bool {
+func (m *Manager) Reference(addr guest.Addr) bool { return m.AddReference(addr) > 0 }
+
+// AddReference is Reference, and gives the count that there is then: 0 if there is no such object.
+func (m *Manager) AddReference(addr guest.Addr) int64 {
 	o := m.Find(addr)
-	return o != nil && o.reference()
+	if o == nil {
+		return 0
+	}
+	return o.addReference()
 }
 
-func (o *Object) reference() bool {
+func (o *Object) reference() bool { return o.addReference() > 0 }
+
+func (o *Object) addReference() int64 {
+	at := o.count()
 	for {
-		n, err := guest.Load64(o.count())
+		n, err := guest.Load64(at)
 		if err != nil || int64(n) <= 0 {
-			return false
+			return 0
 		}
-		if done, err := guest.CompareAndSwap64(o.count(), n, n+1); err != nil || done {
-			return err == nil
+		if done, err := guest.CompareAndSwap64(at, n, n+1); err != nil {
+			return 0
+		} else if done {
+			return int64(n) + 1
 		}
 	}
 }
@@ -255,8 +266,17 @@ func (m *Manager) dereference(o *Object) (left int64, err error) {
 	if left > 0 {
 		return left, nil
 	}
-	if o.Type.Last != nil && o.Type.Last(o) {
-		return 0, guest.Store64(o.count(), 1)
+	if o.Type.Last != nil {
+		// Last's reference is there before Last is called: who it tells may give it back at once.
+		if err := guest.Store64(o.count(), 1); err != nil {
+			return 0, err
+		}
+		if o.Type.Last(o) {
+			return 0, nil
+		}
+		if err := guest.Store64(o.count(), 0); err != nil {
+			return 0, err
+		}
 	}
 	m.delete(o)
 	return 0, nil
@@ -271,6 +291,15 @@ func (m *Manager) Release(o *Object) (last bool) {
 	// A driver that has overwritten the count has made the object immortal.
 	left, err := m.dereference(o)
 	return err == nil && left == 0
+}
+
+// Held reports whether anybody but the owner has a reference to the object.
+func (m *Manager) Held(o *Object) bool {
+	n := m.References(o)
+	if o.owned.Load() {
+		n--
+	}
+	return n > 0
 }
 
 // References gives the object's reference count.

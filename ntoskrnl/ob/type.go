@@ -37,8 +37,8 @@ const (
 // firstType is the index of the first type, that of types themselves, as on Windows.
 const firstType = 2
 
-// AddType makes the OBJECT_TYPE of t, named \ObjectTypes\NAME. It comes before the first object of the
-// type, and a Type belongs to one manager.
+// AddType makes the OBJECT_TYPE of t, named \ObjectTypes\NAME. It comes before the first object of
+// the type, and a Type belongs to one manager.
 func (m *Manager) AddType(t *Type) error {
 	if m.typeType == nil {
 		m.typeType = &Type{Name: "Type", Owned: true, Valid: 0x1F0001, Mapping: nt.GenericMapping{
@@ -108,8 +108,8 @@ func (m *Manager) TypeAt(addr guest.Addr) *Type {
 	return t
 }
 
-// Builtin gives the types that the manager has itself: of types, directories and symbolic links. The
-// first is nil before a type was added.
+// Builtin gives the types that the manager has itself: of types, directories and symbolic links.
+// The first is nil before a type was added.
 func (m *Manager) Builtin() (types, directories, links *Type) {
 	return m.typeType, m.directoryType, m.linkType
 }

@@ -15,8 +15,8 @@ type Thread interface {
 	// Context gives the thread's registers.
 	Context() *engine.Context
 	// CallBelow calls a guest function whose frames begin below sp, and which returns through the
-	// trampoline, or through the usual one if that is 0. An unwinder gets from there to the stack as
-	// it is now.
+	// trampoline, or through the usual one if that is 0. An unwinder gets from there to the stack
+	// as it is now.
 	CallBelow(sp, trampoline, fn guest.Addr, args ...uint64) uint64
 }
 
@@ -69,8 +69,10 @@ type exceptionFrame struct {
 	Dispatcher nt.DispatcherContext
 }
 
-// Raised says where the guest can see an exception.
+// Raised is an exception as it was raised, and says where the guest can see it. It may be another
+// one than at first: a handler that continues what cannot be continued makes one of its own.
 type Raised struct {
+	nt.ExceptionRecord
 	Record, Context guest.Addr
 }
 
@@ -116,29 +118,41 @@ func (d *Dispatcher) Dispatch(t Thread, rec nt.ExceptionRecord, record guest.Add
 // dispatch is Dispatch with everything below an address.
 func (d *Dispatcher) dispatch(t Thread, rec nt.ExceptionRecord, record guest.Addr, w nt.Context,
 	below uint64) (Outcome, Raised, error) {
-	at, err := place(t.Context(), below, sizeofExceptionFrame)
-	if err != nil {
-		return Unhandled, Raised{}, err
-	}
-	raised := Raised{Record: record, Context: at + offsetContext}
-	if record == 0 {
-		raised.Record = at + offsetRecord
-	}
-	err = guest.Ptr[nt.ExceptionRecord](raised.Record).Store(rec)
-	if err == nil {
-		err = guest.Ptr[nt.Context](raised.Context).Store(w)
-	}
+	raised, at, err := put(t.Context(), rec, record, &w, below)
 	if err != nil {
 		return Unhandled, raised, err
 	}
-	outcome, again, err := d.search(t, at, raised, w)
+	outcome, again, err := d.search(t, at, &raised, w)
 	if again != 0 {
 		// The exception cannot end as the handler wanted: that is the next one.
-		next := nt.ExceptionRecord{ExceptionCode: again, ExceptionFlags: nt.EXCEPTION_NONCONTINUABLE,
-			ExceptionRecord: raised.Record, ExceptionAddress: rec.ExceptionAddress}
+		next := nt.ExceptionRecord{ExceptionCode: again, ExceptionAddress: rec.ExceptionAddress,
+			ExceptionFlags: nt.EXCEPTION_NONCONTINUABLE, ExceptionRecord: raised.Record}
 		return d.dispatch(t, next, 0, w, uint64(at))
 	}
 	return outcome, raised, err
+}
+
+// Describe puts an exception on the stack that no handler is to see. The error is a *StackError.
+func (d *Dispatcher) Describe(t Thread, rec nt.ExceptionRecord, w nt.Context) (Raised, error) {
+	raised, _, err := put(t.Context(), rec, 0, &w, min(w.Rsp, t.Context().GPR[engine.RSP]))
+	return raised, err
+}
+
+// put puts an exception on the stack, in an exceptionFrame, whose address it gives too.
+func put(c *engine.Context, rec nt.ExceptionRecord, record guest.Addr, w *nt.Context, below uint64) (
+	raised Raised, at guest.Addr, err error) {
+	raised = Raised{ExceptionRecord: rec, Record: record}
+	if at, err = place(c, below, sizeofExceptionFrame); err != nil {
+		return raised, 0, err
+	}
+	raised.Context = at + offsetContext
+	if record == 0 {
+		raised.Record = at + offsetRecord
+	}
+	if err = guest.Ptr[nt.ExceptionRecord](raised.Record).Store(rec); err != nil {
+		return raised, at, err
+	}
+	return raised, at, guest.Ptr[nt.Context](raised.Context).Store(*w)
 }
 
 // place finds room for size bytes on the stack below an address, aligned to 16 bytes, and for the
@@ -152,9 +166,9 @@ func place(c *engine.Context, below, size uint64) (guest.Addr, error) {
 	return guest.Addr(at), nil
 }
 
-// search calls the exception handlers of the frames above w. again is an exception that comes out of
-// a handler's answer.
-func (d *Dispatcher) search(t Thread, at guest.Addr, raised Raised, w nt.Context) (outcome Outcome,
+// search calls the exception handlers of the frames above w. again is an exception that comes out
+// of a handler's answer.
+func (d *Dispatcher) search(t Thread, at guest.Addr, raised *Raised, w nt.Context) (outcome Outcome,
 	again nt.Status, err error) {
 	c := t.Context()
 	low, high := uint64(c.StackLimit), uint64(c.StackBase)
@@ -227,7 +241,7 @@ func (d *Dispatcher) search(t Thread, at guest.Addr, raised Raised, w nt.Context
 }
 
 // goOn ends an exception whose filter asked to go on.
-func (d *Dispatcher) goOn(t Thread, raised Raised) (Outcome, nt.Status, error) {
+func (d *Dispatcher) goOn(t Thread, raised *Raised) (Outcome, nt.Status, error) {
 	flags, err := guest.Load32(raised.Record + offsetFlags)
 	if err != nil {
 		return Unhandled, 0, err
@@ -253,7 +267,7 @@ func outcomeOf(resumed bool) Outcome {
 // callHandler calls the language handler in disp, and reads disp again, which the handler may have
 // changed. regs are the registers for its ContextRecord, and w has what they have not. resumed says
 // that the handler has unwound, and where the thread goes on.
-func (d *Dispatcher) callHandler(from *site, raised Raised, disp *nt.DispatcherContext,
+func (d *Dispatcher) callHandler(from *site, raised *Raised, disp *nt.DispatcherContext,
 	regs *Registers, w *nt.Context) (answer nt.ExceptionDisposition, resumed bool, err error) {
 	r := *w
 	regs.ToContext(&r)
@@ -266,7 +280,8 @@ func (d *Dispatcher) callHandler(from *site, raised Raised, disp *nt.DispatcherC
 	}
 	frame := guest.Addr(disp.EstablisherFrame)
 	if d.isCSpecific(disp.LanguageHandler) {
-		if answer, resumed, err = d.cSpecific(from, raised.Record, frame, raised.Context, from.dispatcher); err != nil || resumed {
+		answer, resumed, err = d.cSpecific(from, raised.Record, frame, raised.Context, from.dispatcher)
+		if err != nil || resumed {
 			return answer, resumed, err
 		}
 	} else {
@@ -277,8 +292,8 @@ func (d *Dispatcher) callHandler(from *site, raised Raised, disp *nt.DispatcherC
 	return answer, false, err
 }
 
-// isCSpecific reports whether a handler is __C_specific_handler: that, or a jump through an import's
-// slot that has it.
+// isCSpecific reports whether a handler is __C_specific_handler: that, or a jump through an
+// import's slot that has it.
 func (d *Dispatcher) isCSpecific(handler guest.Addr) bool {
 	const jump = 6 // FF 25, and a distance of 32 bits
 	var code [8]byte

@@ -2,9 +2,9 @@
 // for a handler, and the unwind to it.
 //
 // [Registers] is what unwinding changes. [Tables] finds the function that code belongs to, undoes
-// one function's frame ([Tables.VirtualUnwind], RtlVirtualUnwind) and walks a stack ([Tables.Walk]).
-// A [Dispatcher] looks for the handler of an exception ([Dispatcher.Dispatch]) and unwinds to a
-// frame ([Dispatcher.Unwind], RtlUnwindEx), and it is __C_specific_handler
+// one function's frame ([Tables.VirtualUnwind], RtlVirtualUnwind) and walks a stack
+// ([Tables.Walk]). A [Dispatcher] looks for the handler of an exception ([Dispatcher.Dispatch]) and
+// unwinds to a frame ([Dispatcher.Unwind], RtlUnwindEx), and it is __C_specific_handler
 // ([Dispatcher.CSpecificHandler]). Handlers, filters and termination handlers are guest code, which
 // it calls through the [Thread] that it was given.
 //

@@ -11,8 +11,8 @@ import (
 	"github.com/drvhost/drvhost/guest"
 )
 
-// maxEpilogue is how much code is looked at, in bytes: more than 7 for LEA, 16 pops of 2, and 7 for a
-// jump.
+// maxEpilogue is how much code is looked at, in bytes: more than 7 for LEA, 16 pops of 2, and 7 for
+// a jump.
 const maxEpilogue = 64
 
 // step is an instruction of an epilogue.

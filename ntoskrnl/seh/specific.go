@@ -1,7 +1,7 @@
 // __C_specific_handler: the language handler of C's __try, by the scope table behind its address in
-// the unwind data ("x64 exception handling", and the compilers that write it: a count, then for each
-// scope the RVAs of its begin and end, of its filter or termination handler, and of its __except
-// block).
+// the unwind data ("x64 exception handling", and the compilers that write it: a count, then for
+// each scope the RVAs of its begin and end, of its filter or termination handler, and of its
+// __except block).
 
 package seh
 
@@ -36,9 +36,9 @@ func scopeTable(data guest.Addr) (count uint32, at func(i uint32) (scope, error)
 	}, err
 }
 
-// CSpecificHandler is __C_specific_handler, called as an import. resumed says that a filter took the
-// exception: the stack is unwound, and the thread's context says where it goes on. Errors are those
-// of [Dispatcher.Unwind], and of guest memory.
+// CSpecificHandler is __C_specific_handler, called as an import. resumed says that a filter took
+// the exception: the stack is unwound, and the thread's context says where it goes on. Errors are
+// those of [Dispatcher.Unwind], and of guest memory.
 func (d *Dispatcher) CSpecificHandler(t Thread, record, frame, context, dispatcher guest.Addr) (
 	answer nt.ExceptionDisposition, resumed bool, err error) {
 	from := site{thread: t, sp: guest.Addr(t.Context().GPR[engine.RSP])}
@@ -81,7 +81,8 @@ func (d *Dispatcher) filter(from *site, record, frame, context guest.Addr,
 		}
 		verdict := nt.EXCEPTION_EXECUTE_HANDLER
 		if s.Handler != 1 {
-			if verdict, err = callFilter(from, base+guest.Addr(s.Handler), record, frame, context); err != nil {
+			filter := base + guest.Addr(s.Handler)
+			if verdict, err = callFilter(from, filter, record, frame, context); err != nil {
 				return 0, false, err
 			}
 		}
@@ -93,8 +94,9 @@ func (d *Dispatcher) filter(from *site, record, frame, context guest.Addr,
 			if err != nil {
 				return 0, false, err
 			}
-			err = d.unwindBelow(from.thread, UnwindRequest{Frame: frame, IP: base + guest.Addr(s.Target),
-				Value: uint64(code), Record: record, Context: disp.ContextRecord}, uint64(from.sp))
+			req := UnwindRequest{Frame: frame, IP: base + guest.Addr(s.Target), Value: uint64(code),
+				Record: record, Context: disp.ContextRecord}
+			err = d.unwindBelow(from.thread, req, uint64(from.sp))
 			return 0, err == nil, err
 		}
 	}
@@ -160,7 +162,8 @@ func (d *Dispatcher) terminate(from *site, flags uint32, frame, dispatcher guest
 
 // targetInside reports whether the place that an unwind goes to is inside the scope s, which may
 // consist of several rows with the same handler and target.
-func targetInside(count uint32, at func(uint32) (scope, error), s *scope, target uint64) (bool, error) {
+func targetInside(count uint32, at func(uint32) (scope, error), s *scope, target uint64) (
+	bool, error) {
 	for i := range count {
 		o, err := at(i)
 		if err != nil {

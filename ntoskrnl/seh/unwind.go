@@ -3,6 +3,8 @@
 package seh
 
 import (
+	"cmp"
+
 	"github.com/drvhost/drvhost/engine"
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
@@ -14,6 +16,7 @@ type UnwindRequest struct {
 	IP      guest.Addr // where control goes on in it
 	Value   uint64     // RAX there
 	Record  guest.Addr // EXCEPTION_RECORD
+	Code    nt.Status  // if there is no record, instead of STATUS_UNWIND
 	Context guest.Addr // a CONTEXT that may be written
 }
 
@@ -50,7 +53,7 @@ func (d *Dispatcher) unwindBelow(t Thread, req UnwindRequest, below uint64) erro
 	if raised.Record == 0 {
 		raised.Record = at + offsetUnwindRecord
 		err := guest.Ptr[nt.ExceptionRecord](raised.Record).Store(nt.ExceptionRecord{
-			ExceptionCode: nt.STATUS_UNWIND, ExceptionAddress: guest.Addr(base.Rip)})
+			ExceptionCode: cmp.Or(req.Code, nt.STATUS_UNWIND), ExceptionAddress: guest.Addr(base.Rip)})
 		if err != nil {
 			return err
 		}
@@ -66,12 +69,12 @@ func (d *Dispatcher) unwindBelow(t Thread, req UnwindRequest, below uint64) erro
 	if err := guest.Store32(raised.Record+offsetFlags, flags); err != nil {
 		return err
 	}
-	return d.walkTo(t, req, at, raised, &base)
+	return d.walkTo(t, req, at, &raised, &base)
 }
 
 // walkTo unwinds frame by frame. current are the registers of the frame that is looked at, caller
 // those of its caller.
-func (d *Dispatcher) walkTo(t Thread, req UnwindRequest, at guest.Addr, raised Raised,
+func (d *Dispatcher) walkTo(t Thread, req UnwindRequest, at guest.Addr, raised *Raised,
 	base *nt.Context) error {
 	c := t.Context()
 	low, high := uint64(c.StackLimit), uint64(c.StackBase)
@@ -154,7 +157,7 @@ func checkFrame(frame, low, high uint64, target guest.Addr) error {
 }
 
 // arrive goes on in the target frame. If its handler was called, that may have changed the CONTEXT.
-func (d *Dispatcher) arrive(t Thread, req UnwindRequest, raised Raised, called bool, r *Registers,
+func (d *Dispatcher) arrive(t Thread, req UnwindRequest, raised *Raised, called bool, r *Registers,
 	base *nt.Context) error {
 	w := *base
 	if called {

@@ -1,8 +1,6 @@
 package ntoskrnl
 
 import (
-	"unsafe"
-
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
@@ -52,9 +50,6 @@ type lookasidePool struct {
 }
 
 // Offsets into a lookaside list, in bytes.
-const (
-	lookasideFree = guest.Addr(unsafe.Offsetof(nt.GeneralLookaside{}.Free))
-)
 
 // The flags of pool types that lookaside lists add, and those of ExInitializeLookasideListEx.
 const (

@@ -2,7 +2,6 @@ package ntoskrnl
 
 import (
 	"time"
-	"unsafe"
 
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
@@ -31,11 +30,6 @@ type exTimer struct {
 	Callback guest.Addr
 	Context  guest.Addr
 }
-
-const (
-	exTimerDPC    = guest.Addr(unsafe.Offsetof(exTimer{}.Dpc))
-	sizeofExTimer = unsafe.Sizeof(exTimer{})
-)
 
 // exDeleteParameters is EXT_DELETE_PARAMETERS.
 type exDeleteParameters struct {

@@ -1,8 +1,6 @@
 package ntoskrnl
 
 import (
-	"unsafe"
-
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 )
@@ -35,11 +33,6 @@ type interruptObject struct {
 	Irql            nt.IRQL
 	SynchronizeIrql nt.IRQL
 }
-
-const (
-	sizeofInterrupt = unsafe.Sizeof(interruptObject{})
-	interruptLock   = guest.Addr(unsafe.Offsetof(interruptObject{}.SpinLock))
-)
 
 // ioConnectInterrupt makes an interrupt object.
 //

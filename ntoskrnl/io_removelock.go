@@ -1,8 +1,6 @@
 package ntoskrnl
 
 import (
-	"unsafe"
-
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
@@ -43,14 +41,6 @@ type removeLockChecked struct {
 	Blocks         guest.Addr
 }
 
-const (
-	sizeofRemoveLock        = unsafe.Sizeof(removeLock{})
-	sizeofCheckedRemoveLock = sizeofRemoveLock + unsafe.Sizeof(removeLockChecked{})
-
-	removeLockCount = guest.Addr(unsafe.Offsetof(removeLock{}.IoCount))
-	removeLockEvent = guest.Addr(unsafe.Offsetof(removeLock{}.RemoveEvent))
-)
-
 // ioInitializeRemoveLockEx makes a remove lock. What a checked driver wants to be watched, who holds
 // the lock for how long and how often, is kept in it and not watched, as on a free build of Windows.
 //
@@ -66,7 +56,7 @@ func ioInitializeRemoveLockEx(c *Call, lock guest.Addr, tag, minutes, watermark,
 	}
 	const ticksPerMinute = 60 * 10_000_000 / ke.TimeIncrement
 	checked := lock + guest.Addr(sizeofRemoveLock)
-	list := checked + guest.Addr(unsafe.Offsetof(removeLockChecked{}.LockList))
+	list := checked + removeLockList
 	Store(c, checked, removeLockChecked{HighWatermark: watermark, AllocateTag: tag,
 		MaxLockedTicks: int64(minutes) * ticksPerMinute,
 		LockList:       nt.ListEntry{Flink: list, Blink: list}})

@@ -3,7 +3,6 @@ package ntoskrnl
 import (
 	"slices"
 	"sync"
-	"unsafe"
 
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
@@ -53,11 +52,6 @@ const (
 	bufferStarted
 	bufferFinished
 	bufferIncomplete
-)
-
-const (
-	bugCheckState       = guest.Addr(unsafe.Offsetof(bugCheckRecord{}.State))
-	bugCheckReasonState = guest.Addr(unsafe.Offsetof(bugCheckReasonRecord{}.State))
 )
 
 // bugCheckCallbacks is the registered records, the last first, as on Windows.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"sync/atomic"
 
 	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/driverhost/wire"
@@ -31,7 +30,7 @@ type File struct {
 	*session
 	name string
 
-	spare atomic.Pointer[localCall] // for the next request
+	call localCall // of whoever has the key of the gate
 }
 
 // localCall is a request of this process.
@@ -39,6 +38,11 @@ type localCall struct {
 	irp.Request
 	out  []byte
 	done chan struct{} // holds one
+}
+
+func (c *localCall) init() {
+	c.done = make(chan struct{}, 1)
+	c.Client = c
 }
 
 // Out gives the caller's own buffer.
@@ -76,7 +80,9 @@ func (h *Host) Open(name string, opts OpenOptions) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", name, err)
 	}
-	return &File{session: s, name: name}, nil
+	f := &File{session: s, name: name}
+	f.call.init()
+	return f, nil
 }
 
 // info gives the options with their defaults.
@@ -107,21 +113,25 @@ func (o OpenOptions) info() irp.OpenInfo {
 
 // take gives a call of the file's, or nil when the file is closed; put takes it back.
 func (f *File) take() *localCall {
-	if !f.gate.enter() {
+	open, key := f.gate.enterForKey()
+	switch {
+	case !open:
 		return nil
+	case key:
+		return &f.call
 	}
-	c := f.spare.Swap(nil)
-	if c == nil {
-		c = &localCall{done: make(chan struct{}, 1)}
-		c.Client = c
-	}
+	c := new(localCall)
+	c.init()
 	return c
 }
 
 func (f *File) put(c *localCall) {
 	c.In, c.OutData, c.out = nil, nil, nil
-	f.spare.Store(c)
-	f.gate.leave()
+	if c == &f.call {
+		f.gate.leaveWithKey()
+	} else {
+		f.gate.leave()
+	}
 }
 
 // run sends a request and waits for its end. A cancelled context cancels the IRP; the result is then

@@ -2,14 +2,17 @@ package driverhost
 
 import "sync/atomic"
 
-// gate counts who is inside, until it is closed and they have left. Entering and leaving cost an
-// atomic addition each.
+// gate counts who is inside, until it is closed and they have left. One of them at a time may have
+// the key. Entering and leaving cost an atomic operation each, with or without the key.
 type gate struct {
-	state atomic.Int64  // how many are inside, and gateClosed
+	state atomic.Int64  // how many are inside, gateKeyTaken and gateClosed
 	left  chan struct{} // somebody has left a closed gate
 }
 
-const gateClosed = 1 << 62
+const (
+	gateClosed   = 1 << 62
+	gateKeyTaken = 1 << 61
+)
 
 func (g *gate) init() { g.left = make(chan struct{}, 1) }
 
@@ -22,8 +25,20 @@ func (g *gate) enter() bool {
 	return false
 }
 
-func (g *gate) leave() {
-	if g.state.Add(-1) == gateClosed {
+// enterForKey is enter, and takes the key if nobody has it; then leaveWithKey follows.
+func (g *gate) enterForKey() (open, key bool) {
+	if s := g.state.Load(); s < gateKeyTaken && g.state.CompareAndSwap(s, s+gateKeyTaken+1) {
+		return true, true
+	}
+	return g.enter(), false
+}
+
+func (g *gate) leaveWithKey() { g.depart(-gateKeyTaken - 1) }
+
+func (g *gate) leave() { g.depart(-1) }
+
+func (g *gate) depart(change int64) {
+	if g.state.Add(change) == gateClosed {
 		select {
 		case g.left <- struct{}{}:
 		default:

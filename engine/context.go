@@ -213,6 +213,7 @@ type Saved struct {
 	resume Resume
 	fault  Fault
 	xsave  []byte // a copy of the image, when the outer state is a full one
+	idle   bool   // the outer state is that of a thread with no frames, and nothing is saved
 }
 
 // Sizes of the frame that PushCall builds; TrampolineAlloc is what the trampoline's unwind data
@@ -233,7 +234,8 @@ const (
 
 // PushCall prepares the next Run to call fn with args on the guest stack of c, below what is on
 // it, and to come back with ExitReturn when fn returns through trampoline. outerRIP is where an
-// unwinder continues in the frame below. What the context held goes to s for PopCall.
+// unwinder continues in the frame below. What the context held goes to s for PopCall; registers of
+// a context with nothing on its stack mean nothing, and are not kept.
 // Each argument fills a 64-bit slot, the first four go to RCX, RDX, R8 and R9 (Microsoft's x64
 // calling convention).
 func (c *Context) PushCall(s *Saved, trampoline, fn, outerRIP nt.Addr, args ...uint64) error {
@@ -245,8 +247,10 @@ func (c *Context) PushCall(s *Saved, trampoline, fn, outerRIP nt.Addr, args ...u
 	if outer > uint64(c.StackBase) || top < uint64(c.StackLimit)+callFrameSize {
 		return ErrStack
 	}
-	s.gpr, s.rip, s.rflags, s.xmm6 = c.GPR, c.RIP, c.RFLAGS, c.XMM6
-	s.mxcsr, s.fcw, s.resume, s.fault = c.MXCSR, c.FCW, c.Resume, c.Fault
+	if s.idle = c.Resume == ResumeCall && outer == uint64(c.StackBase); !s.idle {
+		s.gpr, s.rip, s.rflags, s.xmm6 = c.GPR, c.RIP, c.RFLAGS, c.XMM6
+		s.mxcsr, s.fcw, s.resume, s.fault = c.MXCSR, c.FCW, c.Resume, c.Fault
+	}
 	if c.Resume == ResumeFull {
 		s.xsave = append(s.xsave[:0], c.XSave()...)
 		// The callee-saved XMM registers of the outer frame are live in the image only. The control
@@ -276,6 +280,11 @@ func (c *Context) PushCall(s *Saved, trampoline, fn, outerRIP nt.Addr, args ...u
 
 // PopCall puts back the state that PushCall saved.
 func (c *Context) PopCall(s *Saved) {
+	if s.idle {
+		c.DropFrame()
+		c.RIP = 0
+		return
+	}
 	c.GPR, c.RIP, c.RFLAGS, c.XMM6 = s.gpr, s.rip, s.rflags, s.xmm6
 	c.MXCSR, c.FCW, c.Resume, c.Fault = s.mxcsr, s.fcw, s.resume, s.fault
 	if s.resume == ResumeFull {

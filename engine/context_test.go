@@ -128,6 +128,7 @@ func TestPopCallPutsBackWhatPushCallFound(t *testing.T) {
 		c := newContext(t)
 		scramble(c, 0x5000)
 		c.Resume = resume
+		c.GPR[RSP] -= 64
 		for i := range c.XSave() {
 			c.XSave()[i] = byte(i * 7)
 		}
@@ -145,6 +146,17 @@ func TestPopCallPutsBackWhatPushCallFound(t *testing.T) {
 			require.Equal(t, image, c.XSave())
 		}
 	}
+}
+
+func TestPopCallLeavesNothingOfACallFromAnEmptyStack(t *testing.T) {
+	c := newContext(t)
+	c.RIP = 0
+	before := *c
+	var s Saved
+	require.NoError(t, c.PushCall(&s, 1, 2, 3))
+	c.MXCSR, c.FCW, c.RFLAGS, c.Resume = 0x7F80, 0x37F, 0x602, ResumeReturn
+	c.PopCall(&s)
+	require.Equal(t, before, *c)
 }
 
 func TestCallFromFullStateStartsWithUsualControlWords(t *testing.T) {

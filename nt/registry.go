@@ -33,25 +33,39 @@ const (
 
 // Options of ZwCreateKey, and what it did.
 const (
-	REG_OPTION_NON_VOLATILE uint32 = 0
-	REG_OPTION_VOLATILE     uint32 = 1
-	REG_CREATED_NEW_KEY     uint32 = 1
-	REG_OPENED_EXISTING_KEY uint32 = 2
+	REG_OPTION_NON_VOLATILE   uint32 = 0
+	REG_OPTION_VOLATILE       uint32 = 1
+	REG_OPTION_CREATE_LINK    uint32 = 2
+	REG_OPTION_BACKUP_RESTORE uint32 = 4
+	REG_OPTION_OPEN_LINK      uint32 = 8
+	REG_CREATED_NEW_KEY       uint32 = 1
+	REG_OPENED_EXISTING_KEY   uint32 = 2
+)
+
+// What ZwNotifyChangeKey is to wait for.
+const (
+	REG_NOTIFY_CHANGE_NAME       uint32 = 1
+	REG_NOTIFY_CHANGE_ATTRIBUTES uint32 = 2
+	REG_NOTIFY_CHANGE_LAST_SET   uint32 = 4
+	REG_NOTIFY_CHANGE_SECURITY   uint32 = 8
 )
 
 // Kinds of information about a key (KEY_INFORMATION_CLASS).
 const (
-	KeyBasicInformation uint32 = 0
-	KeyNodeInformation  uint32 = 1
-	KeyFullInformation  uint32 = 2
-	KeyNameInformation  uint32 = 3
+	KeyBasicInformation  uint32 = 0
+	KeyNodeInformation   uint32 = 1
+	KeyFullInformation   uint32 = 2
+	KeyNameInformation   uint32 = 3
+	KeyCachedInformation uint32 = 4
 )
 
 // Kinds of information about a value (KEY_VALUE_INFORMATION_CLASS).
 const (
-	KeyValueBasicInformation   uint32 = 0
-	KeyValueFullInformation    uint32 = 1
-	KeyValuePartialInformation uint32 = 2
+	KeyValueBasicInformation          uint32 = 0
+	KeyValueFullInformation           uint32 = 1
+	KeyValuePartialInformation        uint32 = 2
+	KeyValueFullInformationAlign64    uint32 = 3
+	KeyValuePartialInformationAlign64 uint32 = 4
 )
 
 // KeyValueBasic is the head of KEY_VALUE_BASIC_INFORMATION. Name, in UTF-16, begins at its offset 12.

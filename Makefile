@@ -57,6 +57,11 @@ FUZZTIME ?= 10s
 fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) ./pe
 	$(GO) test -run '^$$' -fuzz '^FuzzMap$$' -fuzztime $(FUZZTIME) ./pe
+	$(GO) test -run '^$$' -fuzz '^FuzzScan$$' -fuzztime $(FUZZTIME) ./ntoskrnl/insn
+	$(GO) test -run '^$$' -fuzz '^FuzzEmulate$$' -fuzztime $(FUZZTIME) ./ntoskrnl/insn
+	$(GO) test -run '^$$' -fuzz '^FuzzVirtualUnwind$$' -fuzztime $(FUZZTIME) ./ntoskrnl/seh
+	$(GO) test -run '^$$' -fuzz '^FuzzMessages$$' -fuzztime $(FUZZTIME) ./driverhost/wire
+	$(GO) test -run '^$$' -fuzz '^FuzzConn$$' -fuzztime $(FUZZTIME) ./driverhost/wire
 
 clean:
 	rm -rf bin

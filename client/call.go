@@ -29,6 +29,8 @@ type call struct {
 	wake  chan struct{}
 	sent  atomic.Bool // msg is ready, and on its way: only then a reply counts
 
+	onSent func() // called once msg is on its way
+
 	// With File.mu:
 	active  bool // the fields below count
 	done    bool
@@ -126,6 +128,10 @@ func (f *File) perform(ctx context.Context, c *call) ended {
 	c.sent.Store(true)
 	if !f.send(c.msg) {
 		f.sendSlowly(ctx, c)
+	}
+	if c.onSent != nil {
+		c.onSent()
+		c.onSent = nil
 	}
 	if ctx.Done() == nil {
 		return f.wait(c)

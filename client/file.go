@@ -5,6 +5,7 @@ package client
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -19,13 +20,18 @@ type File struct {
 	name        string
 	sock        wire.Socket
 	pid         int
+	version     uint16 // of the protocol
 	id          uint64
 	information uint64
 	maxInline   int
 	maxRequests int
 	maxBytes    int
 	maxBuffer   uint64
-	expectFD    atomic.Bool // receive descriptors too
+	expectFD    atomic.Bool   // receive descriptors too
+	turn        chan struct{} // of a File whose requests are serialised: holds one while one is made
+
+	original *File       // of a duplicate: what it duplicates; everything below is there
+	shut     atomic.Bool // this handle is closed
 
 	mu        sync.Mutex
 	changed   sync.Cond // for who waits in waitFor (blocked), and for Close
@@ -36,6 +42,7 @@ type File struct {
 	sequence  uint64
 	inFlight  int
 	bytes     int
+	handles   int  // that are not closed: this one and its duplicates
 	users     int  // of sock and mapped
 	receiving bool // somebody is in receive
 	closing   bool // by Close
@@ -48,7 +55,8 @@ type File struct {
 
 func newFile(sock wire.Socket, name string, pid int, w *wire.Welcome) *File {
 	f := &File{
-		name: name, sock: sock, pid: pid, id: w.FileID, information: w.Information,
+		handles: 1, name: name, sock: sock, pid: pid, version: w.Version, id: w.FileID,
+		information: w.Information,
 		maxInline:   int(min(w.MaxInline, 1<<20)),
 		maxRequests: int(min(w.MaxRequests, 1<<indexBits)),
 		maxBytes:    int(min(w.MaxBytes, 1<<30)),
@@ -71,13 +79,16 @@ func (f *File) Information() uint64 { return f.information }
 type Request struct {
 	Major     nt.MajorFunction
 	Minor     uint8
-	Code      uint32 // the I/O control code, or the information class
+	Code      uint32 // the control code, the information class or the SECURITY_INFORMATION
 	Key       uint32
+	Flags     uint8 // SL_ bits of the stack location, where a caller may choose them
 	HasOffset bool  // else the host uses the file's position
 	Offset    int64 // in bytes
 	In        []byte
 	Out       []byte
 	SendOut   bool // the driver sees what Out holds before
+
+	sent func() // called when it is on its way
 }
 
 // Result is how a request ended, with the three numbers apart.
@@ -103,6 +114,24 @@ func (r Result) Final() nt.Status {
 func (f *File) Do(ctx context.Context, r *Request) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
+	}
+	if f.shut.Load() {
+		return Result{}, errClosed
+	}
+	if f.original != nil {
+		f = f.original
+	}
+	if f.turn != nil {
+		select {
+		case f.turn <- struct{}{}:
+			defer func() { <-f.turn }()
+		case <-ctx.Done():
+			return Result{}, ctx.Err()
+		}
+	}
+	if r.Flags != 0 && !wire.HasStackFlags(f.version) {
+		return Result{}, fmt.Errorf("the host speaks version %d of the protocol: %w", f.version,
+			nt.STATUS_NOT_SUPPORTED)
 	}
 	inShared := len(r.In) > f.maxInline || len(r.In) >= sharedFrom && f.maxBuffer > 0
 	outShared := len(r.Out) > f.maxInline || len(r.Out) >= sharedFrom && f.maxBuffer > 0
@@ -143,7 +172,7 @@ func (f *File) exchange(ctx context.Context, r *Request, inAt, outAt extent) (Re
 	h := wire.RequestHeader{
 		Major: r.Major, Minor: r.Minor, Code: r.Code, Key: r.Key,
 		InLen: uint32(len(r.In)), OutLen: uint32(len(r.Out)),
-		InPlace: inAt.place, OutPlace: outAt.place,
+		InPlace: inAt.place, OutPlace: outAt.place, StackFlags: r.Flags,
 	}
 	if r.HasOffset {
 		h.Flags, h.Offset = wire.FlagOffset, r.Offset
@@ -172,7 +201,7 @@ func (f *File) exchange(ctx context.Context, r *Request, inAt, outAt extent) (Re
 	if err != nil {
 		return Result{}, err
 	}
-	h.ID = c.id
+	h.ID, c.onSent = c.id, r.sent
 	if cap(c.msg) < size {
 		c.msg = make([]byte, size, max(size, 256))
 	}
@@ -325,12 +354,20 @@ func (f *File) FlushContext(ctx context.Context) error {
 
 // Close closes the file: the driver gets CLEANUP, what it then still holds is cancelled, and it
 // gets CLOSE. Close waits for that. Calls that are under way end with what their IRPs ended with,
-// later ones with os.ErrClosed and STATUS_INVALID_HANDLE. That the host is gone is no error.
+// later ones with os.ErrClosed and STATUS_INVALID_HANDLE. That the host is gone is no error. Of
+// several handles (Duplicate) the last to be closed does all this; before that Close only ends the
+// use of its own.
 func (f *File) Close() error {
-	f.mu.Lock()
-	if f.closing {
-		f.mu.Unlock()
+	if f.shut.Swap(true) {
 		return &Error{Op: "close", Name: f.name, Status: nt.STATUS_INVALID_HANDLE, Err: errClosed}
+	}
+	if f.original != nil {
+		f = f.original
+	}
+	f.mu.Lock()
+	if f.handles--; f.handles > 0 {
+		f.mu.Unlock()
+		return nil
 	}
 	f.closing = true
 	f.changed.Broadcast()

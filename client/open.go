@@ -20,9 +20,10 @@ import (
 type Option func(*opening)
 
 type opening struct {
-	dir    string
-	socket string
-	hello  wire.Hello
+	dir        string
+	socket     string
+	serialised bool
+	hello      wire.Hello
 }
 
 // RuntimeDir looks for the device in this runtime directory, instead of wire.RuntimeDir().
@@ -43,9 +44,31 @@ func Share(bits uint32) Option { return func(o *opening) { o.hello.Share = bits 
 func Disposition(d uint32) Option { return func(o *opening) { o.hello.Disposition = d } }
 
 // CreateOptions sets the create options. The default is what CreateFile gives a handle that is not
-// overlapped, FILE_SYNCHRONOUS_IO_NONALERT and FILE_NON_DIRECTORY_FILE: the host then keeps the
-// position for Read and Write.
+// overlapped, FILE_SYNCHRONOUS_IO_NONALERT and FILE_NON_DIRECTORY_FILE: the file object then has a
+// position, which Read and Write tell the driver, and which the driver moves.
 func CreateOptions(bits uint32) Option { return func(o *opening) { o.hello.Options = bits } }
+
+// Overlapped opens as CreateFile does with FILE_FLAG_OVERLAPPED: the file object has no position, so
+// that reads and writes give an offset, and any number of requests pend.
+func Overlapped() Option {
+	return func(o *opening) {
+		o.hello.Options &^= nt.FILE_SYNCHRONOUS_IO_ALERT | nt.FILE_SYNCHRONOUS_IO_NONALERT
+		o.serialised = false
+	}
+}
+
+// Synchronous opens as CreateFile does without that flag, and serialises requests as Windows does on
+// such a handle: one that is made while another is under way, on whatever goroutine and duplicate,
+// waits until that has completed. Without this option a File that is open for synchronous I/O lets
+// them pend side by side.
+func Synchronous() Option {
+	return func(o *opening) {
+		if o.hello.Options&nt.FILE_SYNCHRONOUS_IO_ALERT == 0 {
+			o.hello.Options |= nt.FILE_SYNCHRONOUS_IO_NONALERT
+		}
+		o.serialised = true
+	}
+}
 
 // Attributes sets the FILE_ATTRIBUTE_ bits. The default is FILE_ATTRIBUTE_NORMAL.
 func Attributes(bits uint32) Option { return func(o *opening) { o.hello.Attributes = bits } }
@@ -108,6 +131,9 @@ func OpenContext(ctx context.Context, name string, options ...Option) (*File, er
 	if err != nil {
 		sock.Close()
 		return nil, err
+	}
+	if o.serialised {
+		f.turn = make(chan struct{}, 1)
 	}
 	return f, nil
 }

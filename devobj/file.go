@@ -14,6 +14,8 @@ type File struct {
 	Object guest.Ptr[nt.FileObject]
 	// Device is the device that was opened; requests go to the top of its stack.
 	Device *Device
+	// Owner is what who opened the file keeps for it.
+	Owner any
 
 	object *ob.Object
 	name   guest.Addr
@@ -36,6 +38,8 @@ type OpenInfo struct {
 	Access      uint32 // ACCESS_MASK
 	ShareAccess uint16
 	Options     uint32 // FILE_SYNCHRONOUS_IO_NONALERT and the like
+	// Related is the file that the open is relative to, or nil. It is held until IRP_MJ_CREATE is done.
+	Related *File
 }
 
 // Open makes a file object for a device. It is not open until the driver has agreed: the caller
@@ -84,6 +88,21 @@ func (m *Manager) makeFile(f *File, info OpenInfo) nt.Status {
 	o.DeviceObject = f.Device.Object.Addr()
 	if info.Options&(nt.FILE_SYNCHRONOUS_IO_ALERT|nt.FILE_SYNCHRONOUS_IO_NONALERT) != 0 {
 		o.Flags |= nt.FO_SYNCHRONOUS_IO
+		if info.Options&nt.FILE_SYNCHRONOUS_IO_ALERT != 0 {
+			o.Flags |= nt.FO_ALERTABLE_IO
+		}
+	}
+	for _, f := range [...]struct{ option, flag uint32 }{
+		{nt.FILE_WRITE_THROUGH, nt.FO_WRITE_THROUGH}, {nt.FILE_SEQUENTIAL_ONLY, nt.FO_SEQUENTIAL_ONLY},
+		{nt.FILE_NO_INTERMEDIATE_BUFFERING, nt.FO_NO_INTERMEDIATE_BUFFERING},
+		{nt.FILE_RANDOM_ACCESS, nt.FO_RANDOM_ACCESS}, {nt.FILE_DELETE_ON_CLOSE, nt.FO_DELETE_ON_CLOSE},
+	} {
+		if info.Options&f.option != 0 {
+			o.Flags |= f.flag
+		}
+	}
+	if info.Related != nil {
+		o.RelatedFileObject = info.Related.Object.Addr()
 	}
 	o.ReadAccess = boolean(info.Access&(nt.FILE_READ_DATA|nt.FILE_EXECUTE) != 0)
 	o.WriteAccess = boolean(info.Access&(nt.FILE_WRITE_DATA|nt.FILE_APPEND_DATA) != 0)

@@ -33,7 +33,7 @@ type remoteCall struct {
 // Open does the client's CREATE.
 func (b backend) Open(req *wire.OpenRequest) (wire.File, wire.OpenResult, error) {
 	hello := req.Hello
-	f := &remoteFile{}
+	f := &remoteFile{name: hello.Name, peer: req.Peer}
 	var opened atomic.Bool
 	blocking := func() {
 		if !opened.Load() {
@@ -81,11 +81,15 @@ func (f *remoteFile) Start(r *wire.Request) {
 		r.Data = call
 	}
 	call.Major, call.Minor = r.Major, r.Minor
-	call.Code, call.Key = nt.IOCTL(r.Code), r.Key
+	call.Code, call.Key, call.Flags = nt.IOCTL(r.Code), r.Key, r.StackFlags
 	call.In, call.OutData, call.OutLen = r.In, r.OutData, r.OutLen
 	call.Offset = irp.FilePosition
 	if r.HasOffset {
 		call.Offset = r.Offset
+	}
+	if r.Major == nt.IRP_MJ_SHUTDOWN && !f.h.owns(f.peer.UID) {
+		r.Complete(nt.STATUS_ACCESS_DENIED, nt.STATUS_ACCESS_DENIED, 0, 0)
+		return
 	}
 	f.current.Store(r)
 	done := f.start(&call.Request)

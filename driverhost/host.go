@@ -16,6 +16,7 @@ import (
 	"github.com/drvhost/drvhost/driverhost/wire"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl"
+	"github.com/drvhost/drvhost/ntoskrnl/cm"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
 	"github.com/drvhost/drvhost/pe"
@@ -34,6 +35,15 @@ type Options struct {
 	// FailMissing refuses a driver that imports what nothing answers. Otherwise such an import is
 	// reported if it is called.
 	FailMissing bool
+	// Registry is what drivers see as the registry; nil is one of the host's own, with what Windows has
+	// ([ntoskrnl.NewRegistry]).
+	Registry *cm.Registry
+	// NoPatch leaves instructions in drivers' code as they are that have another effect in a process
+	// than in a kernel, and do not trap ([ntoskrnl.UntrappedInstructions]).
+	NoPatch bool
+	// DPCTimeLimit is how long a DPC may run, and a processor stay at DISPATCH_LEVEL, before that is a
+	// bugcheck; 0 is 20 s.
+	DPCTimeLimit time.Duration
 	// OnCrash is told of the bugcheck that ends the host.
 	OnCrash func(b *ke.Bugcheck)
 	// Patience is how long Close waits for requests that were cancelled and for a DriverUnload; 0 is
@@ -94,6 +104,7 @@ func New(opts Options) (*Host, error) {
 	h.Kernel, err = ntoskrnl.New(ntoskrnl.Options{Processors: opts.Processors,
 		Log:   opts.Log.Named(logKernel),
 		Print: opts.Print, Trace: opts.Trace, FailMissing: opts.FailMissing,
+		NoPatch: opts.NoPatch, DPCTimeLimit: opts.DPCTimeLimit, Registry: opts.Registry,
 		OnLinks: h.linksChanged, OnCrash: h.crashed})
 	if err != nil {
 		return nil, err
@@ -106,6 +117,12 @@ func New(opts Options) (*Host, error) {
 // again, and the error is a *wire.ClaimedError.
 func (h *Host) Load(path string) (*Driver, error) {
 	return h.load(func() (*Driver, error) { return h.Kernel.LoadFile(path) })
+}
+
+// LoadParsed is Load for a file that was parsed before, as a host does that gives up its access to
+// files first.
+func (h *Host) LoadParsed(path string, img *pe.Image) (*Driver, error) {
+	return h.load(func() (*Driver, error) { return h.Kernel.LoadParsed(path, img) })
 }
 
 // LoadImage is Load for an image that was parsed already, under the given service name.

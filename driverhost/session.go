@@ -62,6 +62,7 @@ func (h *Host) process(c client, name func() string) (p *process, first bool, er
 		return nil, false, errors.Join(err, w.Release())
 	}
 	k.Window = w
+	w.SetProcess(k.Object)
 	p = &process{client: c, ke: k, window: w, refs: 1, announced: make(chan struct{})}
 	h.procs[c] = p
 	if c == self {
@@ -231,7 +232,9 @@ func (s *session) start(r *irp.Request) (done bool) {
 	if o := s.open.Load(); r.Open != o {
 		r.Open = o
 	}
+	begun := false
 	err := s.t.Do(func() {
+		begun = true
 		if s.cleaned {
 			r.Status, r.IOStatus, r.Information, r.Written = nt.STATUS_CANCELLED, nt.STATUS_CANCELLED, 0, 0
 			done = true
@@ -240,6 +243,11 @@ func (s *session) start(r *irp.Request) (done bool) {
 		done = s.h.Kernel.IO.Start(s.t, r)
 	})
 	if err != nil {
+		if !begun {
+			// The request is none that Abandon knows, but perhaps one that it has ended before.
+			r.Status, r.IOStatus, r.Information, r.Written = StatusGone, StatusGone, 0, 0
+			return true
+		}
 		r.Abandon(StatusGone)
 		return false
 	}

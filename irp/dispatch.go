@@ -15,7 +15,16 @@ type Manager struct {
 	mm      *mm.Manager
 	devices *devobj.Manager
 	slabs   slabs
-	cancel  ke.GlobalLock
+	// Security, if set, has the security descriptors of devices.
+	Security Security
+	cancel   ke.GlobalLock
+}
+
+// Security has the security descriptors of devices, self-relative. Its methods take and give those
+// parts that a SECURITY_INFORMATION names.
+type Security interface {
+	Query(dev *devobj.Device, info uint32) ([]byte, nt.Status)
+	Set(dev *devobj.Device, info uint32, sd []byte) nt.Status
 }
 
 // New makes a manager.
@@ -38,12 +47,18 @@ func (m *Manager) Outstanding() int { return m.slabs.outstanding() }
 func (m *Manager) Start(t *ke.Thread, r *Request) (done bool) {
 	r.renew(t)
 	dev := m.devices.Top(r.Open.File.Device)
+	if table := dev.Driver.Object.Ref().FastIoDispatch; table != 0 && m.fastIO(t, r, dev, table) {
+		return true
+	}
 	p, status := m.prepare(t, r, dev)
 	if status != nt.STATUS_SUCCESS {
 		if p != nil {
 			_ = m.releaseBuffers(r) // no driver has seen them
 			p.end(p.use.Load())
 			m.finishPacket(r, p)
+		}
+		if status == answered {
+			return true
 		}
 		r.Status, r.IOStatus = status, status
 		return true
@@ -74,7 +89,7 @@ func (m *Manager) prepare(t *ke.Thread, r *Request, dev *devobj.Device) (*packet
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES
 	}
 	i, file := p.irp, r.Open.File.Object
-	i.RequestorMode = nt.UserMode
+	i.RequestorMode = r.Open.mode()
 	i.UserIosb = r.Open.Iosb
 	i.Tail.Overlay.OriginalFileObject = file.Addr()
 	i.Tail.Overlay.Thread = t.Object
@@ -86,9 +101,14 @@ func (m *Manager) prepare(t *ke.Thread, r *Request, dev *devobj.Device) (*packet
 		return p, m.prepareRead(r, i, loc, flags)
 	case nt.IRP_MJ_WRITE:
 		return p, m.prepareWrite(r, i, loc, flags)
-	case nt.IRP_MJ_DEVICE_CONTROL, nt.IRP_MJ_INTERNAL_DEVICE_CONTROL:
+	case nt.IRP_MJ_DEVICE_CONTROL, nt.IRP_MJ_INTERNAL_DEVICE_CONTROL,
+		nt.IRP_MJ_FILE_SYSTEM_CONTROL:
 		return p, m.prepareControl(r, i, loc)
-	case nt.IRP_MJ_FLUSH_BUFFERS:
+	case nt.IRP_MJ_QUERY_INFORMATION, nt.IRP_MJ_SET_INFORMATION, nt.IRP_MJ_QUERY_VOLUME_INFORMATION,
+		nt.IRP_MJ_SET_VOLUME_INFORMATION, nt.IRP_MJ_DIRECTORY_CONTROL, nt.IRP_MJ_LOCK_CONTROL,
+		nt.IRP_MJ_QUERY_SECURITY, nt.IRP_MJ_SET_SECURITY:
+		return p, m.prepareFile(r, i, loc, flags)
+	case nt.IRP_MJ_FLUSH_BUFFERS, nt.IRP_MJ_SHUTDOWN:
 		i.Flags |= nt.IRP_SYNCHRONOUS_API
 	case nt.IRP_MJ_CREATE:
 		i.Flags |= nt.IRP_CREATE_OPERATION | nt.IRP_SYNCHRONOUS_API | nt.IRP_DEFER_IO_COMPLETION

@@ -31,7 +31,10 @@ func (m *Manager) Create(t *ke.Thread, dev *devobj.Device, w *mm.Window, info Op
 		m.devices.Close(f)
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES, 0
 	}
-	iosb, ok := w.Alloc(iosbSize, 16)
+	iosb, ok := guest.Addr(0), true
+	if w != nil {
+		iosb, ok = w.Alloc(iosbSize, 16)
+	}
 	if !ok {
 		_ = m.mm.FreePool(security) // no driver has seen it
 		m.devices.Close(f)
@@ -48,6 +51,7 @@ func (m *Manager) Create(t *ke.Thread, dev *devobj.Device, w *mm.Window, info Op
 		ShareAccess: info.ShareAccess, FileAttributes: info.FileAttributes}
 	m.Sync(t, r)
 	m.mustFree(t, m.mm.FreePool(security))
+	f.Object.Ref().RelatedFileObject = 0 // it is there for IRP_MJ_CREATE only
 	if !r.Status.Success() {
 		m.Abandon(o)
 		return nil, r.Status, r.Information
@@ -83,7 +87,9 @@ func (m *Manager) Abandon(o *Open) {
 }
 
 func (m *Manager) dropOpen(o *Open) {
-	_ = o.Window.Free(o.Iosb) // it is the window's, as long as that lives
+	if o.Window != nil {
+		_ = o.Window.Free(o.Iosb) // it is the window's, as long as that lives
+	}
 	o.mu.Lock()
 	spare := o.spare
 	o.spare = nil

@@ -18,6 +18,7 @@ type Open struct {
 	File   *devobj.File
 	Thread *ke.Thread
 	Access uint32 // granted ACCESS_MASK
+	// Window is the client's memory; nil of a file that the kernel has open.
 	Window *mm.Window
 	// Iosb is the address of the client's IO_STATUS_BLOCK, in its window.
 	Iosb guest.Addr
@@ -33,6 +34,14 @@ func NewOpen(f *devobj.File, t *ke.Thread, access uint32, w *mm.Window, iosb gue
 	o := &Open{File: f, Thread: t, Access: access, Window: w, Iosb: iosb}
 	o.idle.L = &o.mu
 	return o
+}
+
+// mode gives the mode of the file's requests.
+func (o *Open) mode() nt.ProcessorMode {
+	if o.Window == nil {
+		return nt.KernelMode
+	}
+	return nt.UserMode
 }
 
 // Client is who made a request.
@@ -63,7 +72,9 @@ type Request struct {
 	Open  *Open
 	Major nt.MajorFunction
 	Minor uint8
-	// Code is an IOCTL's.
+	// Flags are the stack location's: SL_RESTART_SCAN and the like, where a caller may choose them.
+	Flags uint8
+	// Code is an IOCTL's; of a query or a set it is the information class or the SECURITY_INFORMATION.
 	Code nt.IOCTL
 	// In is what the client sends: a write's data, an IOCTL's input. It is read before Start returns.
 	In []byte
@@ -77,6 +88,9 @@ type Request struct {
 	Key    uint32
 	// Params is the stack location's Parameters, for the functions that have no field here.
 	Params nt.Parameters
+	// Buffers are the addresses of In and Out in kernel memory, of a request on a file that the kernel
+	// has open: In is a copy of the first then, and output that is not copied stays in the second.
+	Buffers [2]guest.Addr
 	// Client gets the results.
 	Client Client
 
@@ -97,6 +111,7 @@ type Request struct {
 	state  atomic.Uint64 // the count of uses, and the bits of this one
 	system guest.Addr    // SystemBuffer
 	mdl    guest.Addr
+	aux    guest.Addr    // AuxiliaryBuffer
 	window [2]guest.Addr // copies of In and Out in the client's window
 
 	// Under Open.mu:

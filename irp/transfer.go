@@ -26,7 +26,7 @@ func (m *Manager) prepareRead(r *Request, i *nt.IRP, loc *nt.IOStackLocation, fl
 		return nt.STATUS_SUCCESS
 	case flags&nt.DO_BUFFERED_IO != 0:
 		i.Flags |= nt.IRP_BUFFERED_IO | nt.IRP_DEALLOCATE_BUFFER | nt.IRP_INPUT_OPERATION
-		i.UserBuffer = r.Open.Window.Base()
+		i.UserBuffer = r.userBase()
 		return m.systemBuffer(r, i, nil, r.OutLen)
 	case flags&nt.DO_DIRECT_IO != 0:
 		return m.direct(r, i, 1, r.OutData, r.OutLen, mm.IoWriteAccess)
@@ -53,7 +53,7 @@ func (m *Manager) prepareWrite(r *Request, i *nt.IRP, loc *nt.IOStackLocation, f
 		return nt.STATUS_SUCCESS
 	case flags&nt.DO_BUFFERED_IO != 0:
 		i.Flags |= nt.IRP_BUFFERED_IO | nt.IRP_DEALLOCATE_BUFFER
-		i.UserBuffer = r.Open.Window.Base()
+		i.UserBuffer = r.userBase()
 		return m.systemBuffer(r, i, r.In, len(r.In))
 	case flags&nt.DO_DIRECT_IO != 0:
 		return m.direct(r, i, 0, r.In, len(r.In), mm.IoReadAccess)
@@ -97,7 +97,7 @@ func (m *Manager) prepareControl(r *Request, i *nt.IRP, loc *nt.IOStackLocation)
 		i.Flags |= nt.IRP_BUFFERED_IO | nt.IRP_DEALLOCATE_BUFFER
 		if r.OutLen != 0 {
 			i.Flags |= nt.IRP_INPUT_OPERATION
-			i.UserBuffer = r.Open.Window.Base()
+			i.UserBuffer = r.userBase()
 		}
 		return m.systemBuffer(r, i, r.In, max(len(r.In), r.OutLen))
 	case nt.METHOD_IN_DIRECT, nt.METHOD_OUT_DIRECT:
@@ -159,6 +159,10 @@ func (m *Manager) neither(r *Request, which int, data []byte, size int, field *g
 	if size == 0 {
 		return nt.STATUS_SUCCESS
 	}
+	if r.Open.Window == nil {
+		*field = r.Buffers[which]
+		return nt.STATUS_SUCCESS
+	}
 	a, ok := r.Open.Window.Alloc(uintptr(size), 16)
 	if !ok {
 		return nt.STATUS_INSUFFICIENT_RESOURCES
@@ -166,6 +170,14 @@ func (m *Manager) neither(r *Request, which int, data []byte, size int, field *g
 	r.window[which] = a
 	*field = a
 	return fill(a, data, size)
+}
+
+// directOutput gives the IRP an MDL of the output buffer, for a driver that writes there.
+func (m *Manager) directOutput(r *Request, i *nt.IRP) nt.Status {
+	if r.OutLen == 0 {
+		return nt.STATUS_SUCCESS
+	}
+	return m.direct(r, i, 1, r.OutData, r.OutLen, mm.IoWriteAccess)
 }
 
 // direct gives the IRP an MDL of the client's buffer, locked.
@@ -181,7 +193,7 @@ func (m *Manager) direct(r *Request, i *nt.IRP, which int, data []byte, size int
 	}
 	r.mdl = mdl
 	i.MdlAddress = mdl
-	if err := m.mm.ProbeAndLockPages(mdl, nt.UserMode, op, r.Open.Window); err != nil {
+	if err := m.mm.ProbeAndLockPages(mdl, r.Open.mode(), op, r.Open.Window); err != nil {
 		return nt.STATUS_ACCESS_VIOLATION
 	}
 	return nt.STATUS_SUCCESS
@@ -238,6 +250,10 @@ func (m *Manager) releaseBuffers(r *Request) (err error) {
 		_ = m.mm.UnlockPages(r.mdl)
 		err = m.mm.FreeMdl(r.mdl)
 		r.mdl = 0
+	}
+	if r.aux != 0 {
+		err = errors.Join(err, m.mm.FreePool(r.aux))
+		r.aux = 0
 	}
 	for k, a := range r.window {
 		if a != 0 {

@@ -17,6 +17,8 @@ type Call struct {
 	T   *ke.Thread
 	ctx *engine.Context
 	row *Export
+
+	interruptsOff bool // the thread's interrupt flag, which is advisory
 }
 
 // Arg gives the 64-bit slot of argument i, from 0. Where the caller's stack has no such slot an

@@ -186,6 +186,7 @@ func (r *driverRig) asClient() *mm.Window {
 	p, err := r.Ke.NewProcess(0x2000, "client")
 	require.NoError(r.t, err)
 	p.Window = w
+	w.SetProcess(p.Object)
 	r.thread, err = r.Ke.NewThread(p)
 	require.NoError(r.t, err)
 	return w

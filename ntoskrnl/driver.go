@@ -58,6 +58,11 @@ func (k *Kernel) LoadFile(path string) (*Driver, error) {
 	if err != nil {
 		return nil, err
 	}
+	return k.LoadParsed(path, img)
+}
+
+// LoadParsed is LoadFile for a file that was parsed before.
+func (k *Kernel) LoadParsed(path string, img *pe.Image) (*Driver, error) {
 	d, err := k.Load(img, serviceName(path))
 	if d != nil {
 		d.Path = path
@@ -99,6 +104,14 @@ func (k *Kernel) install(d *Driver, m *pe.Module) (err error) {
 		d.Bound += len(mod.Functions)
 	}
 	d.Bound -= len(d.Missing)
+	if err := k.patch(m); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			k.unpatch(m)
+		}
+	}()
 	if err := m.Protect(); err != nil {
 		return err
 	}
@@ -114,6 +127,9 @@ func (k *Kernel) install(d *Driver, m *pe.Module) (err error) {
 		d.Driver, err = k.Dev.CreateDriver(devobj.DriverInfo{Service: d.Service, RegistryPath: path,
 			Module: m, Section: d.entry.entry, DefaultDispatch: k.symbol("IopInvalidDeviceRequest"),
 			HardwareDatabase: `\REGISTRY\MACHINE\HARDWARE\DESCRIPTION\SYSTEM`})
+	}
+	if err == nil {
+		k.addService(d.Service)
 	}
 	if err != nil {
 		k.freeObject(d.registry)
@@ -243,6 +259,7 @@ func (k *Kernel) discard(d *Driver) error {
 	k.Linker.Remove(d.Module)
 	k.removeModule(d.entry)
 	k.freeObject(d.registry)
+	k.unpatch(d.Module)
 	return d.Module.Unmap()
 }
 

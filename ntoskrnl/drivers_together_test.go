@@ -18,7 +18,7 @@ func TestDriversTogether(t *testing.T) {
 	host := drivertest.New(t, drivertest.Processors(3))
 	var running sync.WaitGroup
 	for _, driver := range []string{"sync", "lock", "dpc", "timer", "thread", "apc", "pool", "mdl",
-		"rtl"} {
+		"object", "rtl"} {
 		path, err := fixtures.Path(driver)
 		require.NoError(t, err)
 		drivertest.LoadInto(t, host, path)

@@ -177,6 +177,20 @@ func (m *machine) Halt() {
 	runtime.Gosched()
 }
 
+// Counter implements insn.Machine: the performance counters stand still, because the registers that
+// start them do not exist.
+func (m *machine) Counter(n uint32) (v uint64, ok bool) {
+	const fixed = 1 << 30
+	return 0, n < 4 || n >= fixed && n < fixed+3
+}
+
+// Interrupts implements insn.Machine. The flag is the thread's, and advisory: it says what the thread
+// has last done to it, and keeps nothing from running.
+func (m *machine) Interrupts() bool { return !m.interruptsOff }
+
+// SetInterrupts implements insn.Machine.
+func (m *machine) SetInterrupts(on bool) { m.interruptsOff = !on }
+
 // Serves implements insn.Machine.
 func (m *machine) Serves(addr uint64) bool {
 	return addr-nt.KI_USER_SHARED_DATA < nt.KUserSharedDataPageSize

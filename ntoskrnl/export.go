@@ -65,6 +65,7 @@ const (
 
 // components are the rows, by the file that has them. A new component is entered here.
 var components = [][]Export{
+	cmCallbackExports,
 	crtCtypeExports,
 	crtMemoryExports,
 	crtMiscExports,
@@ -85,6 +86,7 @@ var components = [][]Export{
 	exRaiseExports,
 	exResourceExports,
 	exRundownExports,
+	exRundownCacheExports,
 	exTimerExports,
 	exUUIDExports,
 	exWorkExports,
@@ -93,7 +95,9 @@ var components = [][]Export{
 	ioAttachExports,
 	ioDeviceExports,
 	ioErrorLogExports,
+	ioFileShareExports,
 	ioInterruptExports,
+	ioInterruptExExports,
 	ioIRPExports,
 	ioLinkExports,
 	ioMDLExports,
@@ -113,6 +117,7 @@ var components = [][]Export{
 	keIRQLExports,
 	keMutexExports,
 	keProcessorExports,
+	keQueueExports,
 	keSpinLockExports,
 	keStackExports,
 	keTimeExports,
@@ -154,6 +159,8 @@ var components = [][]Export{
 	zwDirectoryExports,
 	zwEventExports,
 	zwHandleExports,
+	zwKeyExports,
+	zwKeyValueExports,
 	zwSectionExports,
 	zwProcessExports,
 }

@@ -44,27 +44,30 @@ type interruptObject struct {
 // STATUS_INVALID_PARAMETER for a mask without a processor of the system, a missing routine, or a level
 // that is none of devices; STATUS_INSUFFICIENT_RESOURCES. "IoConnectInterrupt function (wdm.h)".
 func ioConnectInterrupt(c *Call) uint64 {
-	result, routine := guest.Addr(c.Arg(0)), guest.Addr(c.Arg(1))
-	o := interruptObject{Type: int16(nt.InterruptObject), Size: int16(sizeofInterrupt),
-		ServiceRoutine: routine, ServiceContext: guest.Addr(c.Arg(2)),
+	o := interruptObject{ServiceRoutine: guest.Addr(c.Arg(1)), ServiceContext: guest.Addr(c.Arg(2)),
 		ActualLock: guest.Addr(c.Arg(3)), Vector: uint32(c.Arg(4)), Irql: nt.IRQL(c.Arg(5)),
 		SynchronizeIrql: nt.IRQL(c.Arg(6))}
-	mask := c.Arg(9)
-	if routine == 0 || mask&c.Ke.ActiveProcessors() == 0 || o.SynchronizeIrql > nt.HIGH_LEVEL ||
-		o.Irql > o.SynchronizeIrql || o.Irql <= dispatch {
-		return uint64(nt.STATUS_INVALID_PARAMETER)
+	return uint64(c.connectInterrupt(guest.Addr(c.Arg(0)), o, c.Arg(9)))
+}
+
+// connectInterrupt makes an interrupt object of what the driver wants, for the processors of a mask.
+func (c *Call) connectInterrupt(result guest.Addr, o interruptObject, mask uint64) nt.Status {
+	o.Type, o.Size = int16(nt.InterruptObject), int16(sizeofInterrupt)
+	if o.ServiceRoutine == 0 || mask&c.Ke.ActiveProcessors() == 0 ||
+		o.SynchronizeIrql > nt.HIGH_LEVEL || o.Irql > o.SynchronizeIrql || o.Irql <= dispatch {
+		return nt.STATUS_INVALID_PARAMETER
 	}
 	Store(c, result, guest.Addr(0))
 	a, err := c.allocObject(sizeofInterrupt)
 	if err != nil {
-		return uint64(nt.STATUS_INSUFFICIENT_RESOURCES)
+		return nt.STATUS_INSUFFICIENT_RESOURCES
 	}
 	if o.ActualLock == 0 {
 		o.ActualLock = a + interruptLock
 	}
 	Store(c, a, o)
 	Store(c, result, a)
-	return uint64(nt.STATUS_SUCCESS)
+	return nt.STATUS_SUCCESS
 }
 
 // interrupt gives an interrupt object, which the driver passed.

@@ -12,7 +12,9 @@ var ioWMIExports = []Export{
 		Note: "registrations are checked and kept track of, but no IRP_MJ_SYSTEM_CONTROL is sent"},
 	{Name: "IoWMIOpenBlock", Fn: fn3(ioWMIOpenBlock), Params: "DataBlockGuid DesiredAccess DataBlockObject",
 		MaxIRQL: passive, Support: Partial, Note: "no data block exists: STATUS_WMI_GUID_NOT_FOUND"},
-	{Name: "IoWMIQueryAllData", MaxIRQL: passive, Support: Stub},
+	{Name: "IoWMIQueryAllData", Fn: fn3(ioWMIQueryAllData),
+		Params: "DataBlockObject InOutBufferSize OutBuffer", MaxIRQL: passive, Support: Partial,
+		Note: "no data block can be open: STATUS_OBJECT_TYPE_MISMATCH"},
 }
 
 // Actions of IoWMIRegistrationControl ("IoWMIRegistrationControl function (wdm.h)").
@@ -63,4 +65,16 @@ func ioWMIRegistrationControl(c *Call, device guest.Addr, action uint32) nt.Stat
 func ioWMIOpenBlock(c *Call, guid guest.Addr, access uint32, result guest.Addr) nt.Status {
 	Load[[16]byte](c, guid)
 	return nt.STATUS_WMI_GUID_NOT_FOUND
+}
+
+// ioWMIQueryAllData reads all instances of a data block that is open.
+//
+//	NTSTATUS IoWMIQueryAllData(PVOID DataBlockObject, PULONG InOutBufferSize, PVOID OutBuffer)
+//
+// STATUS_OBJECT_TYPE_MISMATCH: IoWMIOpenBlock has opened none, so that the object is another one. What
+// is no object is a bugcheck. "IoWMIQueryAllData function (wdm.h)".
+func ioWMIQueryAllData(c *Call, block, size, buffer guest.Addr) nt.Status {
+	c.object(block)
+	Load[uint32](c, size)
+	return nt.STATUS_OBJECT_TYPE_MISMATCH
 }

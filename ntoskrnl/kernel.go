@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/go-hclog"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/drvhost/drvhost/engine/native"
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/irp"
+	"github.com/drvhost/drvhost/ntoskrnl/cm"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
 	"github.com/drvhost/drvhost/ntoskrnl/ob"
@@ -35,6 +37,14 @@ type Options struct {
 	// FailMissing makes an import that nothing answers refuse the load. Otherwise it is bound to a
 	// thunk that reports the call if one comes.
 	FailMissing bool
+	// NoPatch leaves the code of drivers as it is, so that instructions which do not trap in a process
+	// (see UntrappedInstructions) have their native effect.
+	NoPatch bool
+	// DPCTimeLimit is how long a DPC may run, and a processor stay at DISPATCH_LEVEL, before that is a
+	// bugcheck; 0 is 20 s.
+	DPCTimeLimit time.Duration
+	// Registry is the registry; nil gives the kernel one of its own, with what Windows has.
+	Registry *cm.Registry
 	// OnLinks is told when a symbolic link was made or deleted.
 	OnLinks func()
 	// OnCrash is told of the bugcheck that ends the kernel.
@@ -61,6 +71,8 @@ type Kernel struct {
 	symbol   func(name string) guest.Addr // addresses in ntoskrnl.exe
 	rows     []Export
 	seh      *seh.Dispatcher
+	patches  patchTable
+	tables   descriptorTables
 
 	reports atomic.Pointer[[]report] // imports that nothing answers, by number
 
@@ -73,7 +85,12 @@ type Kernel struct {
 
 	bugChecks       bugCheckCallbacks
 	handleCallbacks routineList[*handleCallback]
-	notify          notifyRoutines
+
+	kernelRegistry
+	registryCallbacks routineList[*registryCallback]
+	registryCookies   atomic.Int64
+
+	notify notifyRoutines
 
 	mu           sync.Mutex
 	drivers      []*Driver
@@ -129,7 +146,7 @@ func New(opts Options) (_ *Kernel, err error) {
 		Alloc: k.allocObject, Free: k.freeObject,
 		NewObject: k.newKeObject, DropObject: k.dropKeObject,
 		Export: k.export, Fault: k.fault, OnCrash: k.crashed,
-		OnBugcheck: k.callBugCheckCallbacks,
+		OnBugcheck: k.callBugCheckCallbacks, DPCTimeLimit: opts.DPCTimeLimit,
 		Trampoline: k.symbol(symTrampoline), Thunk: k.thunk,
 	}); err != nil {
 		return nil, err

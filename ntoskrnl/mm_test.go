@@ -8,6 +8,7 @@ import (
 
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl/mm"
 )
 
 func (r *driverRig) pool(n uint64) uint64 { return r.call("ExAllocatePoolWithTag", 512, n, tagEcho) }
@@ -105,6 +106,21 @@ func TestMDLMisuse(t *testing.T) {
 		b := bugcheck(t, c.irql, c.name, c.args)
 		require.Equal(t, c.code, b.Code, "%s: %v", c.fact, b)
 	}
+}
+
+func TestMDLOfUserMemoryNamesItsProcess(t *testing.T) {
+	const process = 0x10 // of MDL.Process
+	r := newRig(t)
+	w := r.asClient()
+	mdl := r.call("MmCreateMdl", 0, uint64(w.Base()), 4096)
+	r.call("MmProbeAndLockPages", mdl, uint64(nt.UserMode), uint64(mm.IoWriteAccess))
+	require.EqualValues(t, r.thread.Process.Object, r.u64(mdl+process))
+	r.call("MmUnlockPages", mdl)
+	mdl = r.call("MmCreateMdl", 0, r.pool(4096), 4096)
+	r.put64(mdl+process, 1)
+	r.call("MmProbeAndLockPages", mdl, uint64(nt.KernelMode), uint64(mm.IoWriteAccess))
+	require.Zero(t, r.u64(mdl+process))
+	r.call("MmUnlockPages", mdl)
 }
 
 func TestPagesOfMDLs(t *testing.T) {

@@ -234,6 +234,23 @@ func (c *Call) close(h nt.Handle, mode nt.ProcessorMode) nt.Status {
 	if table == nil {
 		return nt.STATUS_INVALID_HANDLE
 	}
+	if e, status := table.Reference(h); status == nt.STATUS_SUCCESS {
+		defer c.dereference(e.Object)
+		if key, ok := e.Object.Body.(*keyObject); ok {
+			return c.watchKey(regKeyHandleClose, e.Object, nil, func() nt.Status {
+				status := c.closeIn(table, h)
+				if e.Object.Handles() == 0 {
+					c.keyClosed(e.Object, key)
+				}
+				return status
+			})
+		}
+	}
+	return c.closeIn(table, h)
+}
+
+// closeIn closes a handle of a table.
+func (c *Call) closeIn(table *ob.HandleTable, h nt.Handle) nt.Status {
 	status, err := table.Close(h)
 	c.Must(err)
 	if status != nt.STATUS_SUCCESS && ob.IsKernelHandle(h) {

@@ -52,6 +52,9 @@ func (c *Call) nameInformation(o *ob.Object, info guest.Addr, length uint32,
 
 // nameOf gives the full name of an object. That of a file is its device's with what follows it.
 func (c *Call) nameOf(o *ob.Object) string {
+	if k, ok := o.Body.(*keyObject); ok {
+		return k.Path()
+	}
 	f, ok := o.Body.(*devobj.File)
 	if !ok {
 		return c.Ob.Path(o)
@@ -125,9 +128,14 @@ func (c *Call) createNamed(result guest.Addr, access uint32, attributes guest.Ad
 	}
 	done := nt.STATUS_SUCCESS
 	o, status := create(a.path, a.attributes&nt.OBJ_PERMANENT != 0)
-	if status == nt.STATUS_OBJECT_NAME_COLLISION && a.attributes&nt.OBJ_OPENIF != 0 {
-		done = nt.STATUS_OBJECT_NAME_EXISTS
+	for status == nt.STATUS_OBJECT_NAME_COLLISION && a.attributes&nt.OBJ_OPENIF != 0 {
 		o, status = c.openObject(a.path, t, a.attributes)
+		if status != nt.STATUS_OBJECT_NAME_NOT_FOUND {
+			done = nt.STATUS_OBJECT_NAME_EXISTS
+			break
+		}
+		// It has lost its name since, with its last handle.
+		o, status = create(a.path, a.attributes&nt.OBJ_PERMANENT != 0)
 	}
 	if status != nt.STATUS_SUCCESS {
 		return status

@@ -18,7 +18,7 @@ var obTypeExports = []Export{
 	typeVariable("IoFileObjectType", func(t *objectTypes) *ob.Type { return t.file }),
 	typeVariable("PsProcessType", func(t *objectTypes) *ob.Type { return t.process }),
 	typeVariable("PsThreadType", func(t *objectTypes) *ob.Type { return t.thread }),
-	emptyType("CmKeyObjectType", func(t *objectTypes) *ob.Type { return t.key }),
+	typeVariable("CmKeyObjectType", func(t *objectTypes) *ob.Type { return t.key }),
 	emptyType("ExDesktopObjectType", func(t *objectTypes) *ob.Type { return t.desktop }),
 	emptyType("ExSemaphoreObjectType", func(t *objectTypes) *ob.Type { return t.semaphore }),
 	emptyType("LpcPortObjectType", func(t *objectTypes) *ob.Type { return t.port }),
@@ -65,7 +65,7 @@ func (k *Kernel) makeTypes() error {
 		Mapping: mapping(0x20001, 0x20002, 0x120000, eventAllAccess)}
 	t.semaphore = &ob.Type{Name: "Semaphore", Valid: 0x1F0003,
 		Mapping: mapping(0x20001, 0x20002, 0x120000, 0x1F0003)}
-	t.key = &ob.Type{Name: "Key", Valid: 0x1F003F, Mapping: mapping(0x20019, 0x20006, 0x20039,
+	t.key = &ob.Type{Name: "Key", Delete: k.keyGone, Valid: 0x1F003F, Mapping: mapping(0x20019, 0x20006, 0x20039,
 		0xF003F)}
 	t.desktop = &ob.Type{Name: "Desktop", Valid: 0xF01FF,
 		Mapping: mapping(0x20041, 0x200BE, 0x20100, 0xF01FF)}

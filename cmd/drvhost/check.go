@@ -15,10 +15,11 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/drvhost/drvhost/driverhost/check"
+	"github.com/drvhost/drvhost/driverhost/sandbox"
 )
 
-const checkHelp = `Check loads each driver in a throw-away host process, opens each of its devices for
-reading and writing, closes them, unloads the driver, and gives a verdict:
+const checkHelp = `Check loads each driver in a throw-away host process, which is sandboxed, opens each of
+its devices for reading and writing, closes them, unloads the driver, and gives a verdict:
 
   clean          nothing went wrong (what it left behind is in leaks)
   refused        DriverEntry returned an error
@@ -35,7 +36,7 @@ error then.`
 
 func (a *app) checkCommand() *cobra.Command {
 	var opts check.Options
-	var missing string
+	var missing, box string
 	cmd := &cobra.Command{
 		Use:   "check FILE...",
 		Short: "Try drivers out, each in a throw-away process, and give a verdict on each",
@@ -47,6 +48,10 @@ func (a *app) checkCommand() *cobra.Command {
 			if err := wanted("missing", missing, "report", "fail"); err != nil {
 				return err
 			}
+			if err := wantedSandbox(box); err != nil {
+				return err
+			}
+			opts.Sandbox = sandbox.Mode(box)
 			if opts.Timeout <= 0 {
 				return usage("--timeout %v: want more than 0", opts.Timeout)
 			}
@@ -55,6 +60,7 @@ func (a *app) checkCommand() *cobra.Command {
 		},
 	}
 	f := cmd.Flags()
+	f.StringVar(&box, "sandbox", string(sandbox.On), sandboxHelp)
 	f.DurationVar(&opts.Timeout, "timeout", check.DefaultTimeout, "`time` that a driver may take")
 	f.IntVarP(&opts.Jobs, "jobs", "j", 0,
 		"check this `number` of drivers at once (default: one a processor)")
@@ -66,6 +72,9 @@ func (a *app) checkCommand() *cobra.Command {
 }
 
 func (a *app) check(files []string, opts check.Options) error {
+	for _, w := range opts.Sandbox.Foreseen() {
+		fmt.Fprintf(a.err, "drvhost: %s\n", w)
+	}
 	ctx, stop := interruptible()
 	defer stop()
 	p := newProgress(len(files))

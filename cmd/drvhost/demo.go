@@ -101,6 +101,7 @@ type demoHost struct {
 	*app
 	cmd    *exec.Cmd
 	events chan demoEvent
+	shown  chan struct{} // closed when all events are shown
 	gone   chan struct{}
 	err    error // of the process, once gone is closed
 }
@@ -116,7 +117,8 @@ type demoEvent struct {
 
 func (a *app) startHost(dir, driver string) (*demoHost, error) {
 	h := &demoHost{app: a, events: make(chan demoEvent, 16), gone: make(chan struct{}),
-		cmd: exec.Command("/proc/self/exe", "load", "--format", "json", "--runtime-dir", dir, driver)}
+		shown: make(chan struct{}),
+		cmd:   exec.Command("/proc/self/exe", "load", "--format", "json", "--runtime-dir", dir, driver)}
 	h.cmd.Stderr = a.err
 	// In a process group of its own, Ctrl-C reaches it by way of this process.
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
@@ -156,6 +158,7 @@ func (h *demoHost) ready(signals <-chan os.Signal) error {
 			h.show(e)
 			if e.Event == "listening" {
 				go func() {
+					defer close(h.shown)
 					for e := range h.events {
 						h.show(e)
 					}
@@ -198,6 +201,7 @@ func (h *demoHost) failed() error {
 func (h *demoHost) stop() error {
 	_ = h.cmd.Process.Signal(syscall.SIGTERM)
 	<-h.gone
+	<-h.shown
 	if h.err != nil {
 		return h.failed()
 	}

@@ -12,7 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/driverhost/sandbox"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
+	"github.com/drvhost/drvhost/pe"
 )
 
 const loadHelp = `Load loads drivers into a new host process, in the order in which they are given, calls
@@ -24,11 +26,16 @@ prints what the drivers print. On Ctrl-C or SIGTERM pending requests are cancell
 order. A driver without DriverUnload ends with the process. When a driver crashes, the
 bugcheck is printed on standard error and every client gets an error at once.
 
+Before any of the drivers' code runs, the process gives up what it does not need: files
+outside the runtime directory, the network, other processes, most system calls. See
+--sandbox and --limit. Clients reach it through the socket that is open by then.
+
 With --format json each line is an event: {"event": "driver" | "listening" | "print" |
 "crash" | "end", …}.`
 
 func (a *app) loadCommand() *cobra.Command {
 	var flags hostFlags
+	var box sandboxFlags
 	cmd := &cobra.Command{
 		Use:   "load FILE...",
 		Short: "Start a host process with one or more drivers",
@@ -38,7 +45,7 @@ func (a *app) loadCommand() *cobra.Command {
   drvhost load --log io --missing=fail foo.sys`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, files []string) error {
-			l, err := a.newLoading(&flags)
+			l, err := a.newLoading(&flags, &box)
 			if err != nil {
 				return err
 			}
@@ -46,6 +53,7 @@ func (a *app) loadCommand() *cobra.Command {
 		},
 	}
 	flags.add(cmd.Flags())
+	box.add(cmd.Flags())
 	return cmd
 }
 
@@ -82,11 +90,14 @@ type (
 type loading struct {
 	*app
 	host     *driverhost.Host
+	mode     sandbox.Mode
+	entry    *sandbox.Entry
+	policy   sandbox.Policy
 	signals  chan os.Signal
 	notified chan struct{} // closed when signals has them
 }
 
-func (a *app) newLoading(flags *hostFlags) (*loading, error) {
+func (a *app) newLoading(flags *hostFlags, box *sandboxFlags) (*loading, error) {
 	out, errs := &lineWriter{w: a.out}, &lineWriter{w: a.err}
 	l := &loading{app: &app{a.format, a.runtimeDir, out, errs}, signals: make(chan os.Signal, 2),
 		notified: make(chan struct{})}
@@ -98,9 +109,15 @@ func (a *app) newLoading(flags *hostFlags) (*loading, error) {
 		close(l.notified)
 	}()
 	opts, err := flags.options(errs)
+	if err == nil {
+		l.mode, l.policy.Limits, err = box.parse()
+	}
 	if err != nil {
 		return nil, err
 	}
+	l.entry = l.mode.Begin(l.policy.Limits)
+	l.policy.ReadOnly = ownFiles
+	l.policy.ReadWrite = []string{l.runtimeDir}
 	opts.Print = func(text string) { l.event(printEvent{"print", text}, text) }
 	l.host, err = driverhost.New(opts)
 	return l, err
@@ -116,20 +133,21 @@ func (l *loading) event(e any, text string) {
 }
 
 func (l *loading) run(files []string) error {
-	// The socket is made while the first driver is loaded; clients that come early wait for Serve.
+	// The socket is made while the drivers' files are read; clients that come early wait for Serve.
 	listening := make(chan error, 1)
 	go func() {
 		<-l.notified
 		listening <- l.host.Listen(l.runtimeDir)
 	}()
-	var err error
-	for _, file := range files {
-		if err = l.load(file); err != nil {
-			break
-		}
-	}
+	images, err := parse(files)
 	if e := <-listening; err == nil {
 		err = e
+	}
+	if err == nil {
+		err = l.enterSandbox()
+	}
+	for i := 0; err == nil && i < len(files); i++ {
+		err = l.load(files[i], images[i])
 	}
 	if err != nil {
 		return l.giveUp(err)
@@ -153,13 +171,39 @@ func (l *loading) run(files []string) error {
 	return l.end()
 }
 
+// parse reads the drivers' files.
+func parse(files []string) ([]*pe.Image, error) {
+	var images []*pe.Image
+	for _, file := range files {
+		img, err := pe.ParseFile(file)
+		if err != nil {
+			return nil, loadError(err)
+		}
+		images = append(images, img)
+	}
+	return images, nil
+}
+
+// enterSandbox gives up what the process does not need from here on.
+func (l *loading) enterSandbox() error {
+	warnings, err := l.mode.Complete(l.entry, l.policy)
+	for _, w := range warnings {
+		fmt.Fprintf(l.err, "drvhost: %s\n", w)
+	}
+	if err != nil {
+		return &exitError{exitMachine, err, "--sandbox=off does without; `drvhost doctor` says what " +
+			"this machine lacks"}
+	}
+	return nil
+}
+
 // load loads one driver. DriverEntry may take as long as it likes: a signal ends the process then.
-func (l *loading) load(file string) error {
+func (l *loading) load(file string, img *pe.Image) error {
 	done := make(chan error, 1)
 	var d *driverhost.Driver
 	go func() {
 		var err error
-		d, err = l.host.Load(file)
+		d, err = l.host.LoadParsed(file, img)
 		done <- err
 	}()
 	select {

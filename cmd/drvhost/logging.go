@@ -3,7 +3,9 @@ package main
 // --log, --trace and the other flags of commands that make a host.
 
 import (
+	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -12,23 +14,31 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/ntoskrnl"
+	"github.com/drvhost/drvhost/ntoskrnl/cm"
 )
 
 // hostFlags are what a host can be told.
 type hostFlags struct {
 	processors int
 	missing    string
+	noPatch    bool
 	log        []string
 	trace      bool
+	reg        []string
 }
 
 func (f *hostFlags) add(flags *pflag.FlagSet) {
 	flags.IntVar(&f.processors, "processors", 0,
 		"`number` of virtual processors (default: the machine's)")
+	flags.BoolVar(&f.noPatch, "no-patch", false,
+		"leave instructions as they are that have another effect in a process (cpuid, popf, sidt…)")
 	flags.StringVar(&f.missing, "missing", "report",
 		"`what` an import that nothing answers does: fail the load, or report when it is called")
 	flags.StringSliceVar(&f.log, "log", nil, "log what these `parts` do, to standard error: all, "+
 		"host, wire, kernel, or the drivers' calls of a component of the kernel: ke, io, mm, rtl...")
+	flags.StringArrayVar(&f.reg, "reg", nil,
+		"a .reg `file` whose keys and values the drivers find in the registry (may be repeated)")
 	flags.BoolVar(&f.trace, "trace", false, "show every call that a driver makes, on standard error")
 }
 
@@ -45,7 +55,11 @@ func (f *hostFlags) options(w io.Writer) (driverhost.Options, error) {
 	if err != nil {
 		return driverhost.Options{}, err
 	}
-	opts := driverhost.Options{Processors: f.processors, FailMissing: f.missing == "fail", Log: log}
+	opts := driverhost.Options{Processors: f.processors, FailMissing: f.missing == "fail",
+		NoPatch: f.noPatch, Log: log}
+	if opts.Registry, err = f.registry(); err != nil {
+		return opts, err
+	}
 	switch {
 	case f.trace:
 		opts.Trace = func(line string) { _, _ = io.WriteString(w, line+"\n") }
@@ -53,6 +67,36 @@ func (f *hostFlags) options(w io.Writer) (driverhost.Options, error) {
 		opts.Trace = driverhost.TraceTo(log)
 	}
 	return opts, nil
+}
+
+// registry makes a registry with what the .reg files ask for; without any it is left to the host.
+func (f *hostFlags) registry() (*cm.Registry, error) {
+	if len(f.reg) == 0 {
+		return nil, nil
+	}
+	r := ntoskrnl.NewRegistry(f.processors)
+	for _, name := range f.reg {
+		if err := importReg(r, name); err != nil {
+			return nil, &exitError{exitUsage, err, "regedit's .reg files are understood, and REGEDIT4's"}
+		}
+	}
+	return r, nil
+}
+
+func importReg(r *cm.Registry, name string) error {
+	file, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	edits, err := cm.Parse(name, file)
+	if err != nil {
+		return err
+	}
+	if err := r.Do(edits); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	return nil
 }
 
 // newLog makes a log of warnings and errors, and of everything from the parts that are named. calls

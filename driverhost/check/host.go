@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/driverhost/sandbox"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
@@ -32,9 +33,10 @@ const (
 // Init runs a throw-away host if this process is to be one, and then does not return. A program
 // that calls [Run] or [File] calls Init first, before it looks at its arguments.
 func Init() {
-	if len(os.Args) == 5 && os.Args[1] == childArg {
+	if len(os.Args) == 6 && os.Args[1] == childArg {
 		processors, _ := strconv.Atoi(os.Args[3])
-		c := trial{out: os.NewFile(messageFD, "messages"),
+		c := trial{sandbox: sandbox.Mode(os.Args[5]),
+			out:     os.NewFile(messageFD, "messages"),
 			message: message{Verdict: newVerdict(os.Args[2])}}
 		c.run(os.NewFile(fileFD, os.Args[2]), driverhost.Options{Processors: processors,
 			FailMissing: os.Args[4] == "true"})
@@ -45,8 +47,9 @@ func Init() {
 // trial is the check of one driver, in the process that may die of it.
 type trial struct {
 	message
-	out  io.Writer
-	host *driverhost.Host
+	out     io.Writer
+	host    *driverhost.Host
+	sandbox sandbox.Mode
 }
 
 // send tells how far it has got.
@@ -112,6 +115,7 @@ func (c *trial) crashed() bool {
 }
 
 func (c *trial) run(file io.Reader, opts driverhost.Options) {
+	box := c.sandbox.Begin(sandbox.Limits{})
 	data, err := io.ReadAll(io.LimitReader(file, pe.MaxFileSize))
 	if err != nil {
 		c.end(Invalid, err.Error())
@@ -124,6 +128,13 @@ func (c *trial) run(file io.Reader, opts driverhost.Options) {
 		return
 	}
 	if c.host, err = driverhost.New(opts); err != nil {
+		c.HostError = err.Error()
+		c.end(Invalid, "")
+		return
+	}
+	// The directories that a driver may use are none.
+	policy := sandbox.Policy{ReadOnly: []string{"/proc/self"}}
+	if _, err := c.sandbox.Complete(box, policy); err != nil {
 		c.HostError = err.Error()
 		c.end(Invalid, "")
 		return

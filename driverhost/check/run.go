@@ -2,6 +2,7 @@ package check
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -18,6 +19,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/drvhost/drvhost/driverhost/sandbox"
 	"github.com/drvhost/drvhost/pe"
 )
 
@@ -37,6 +39,9 @@ type Options struct {
 	Processors int
 	// FailMissing gives a driver that imports what nothing answers the verdict Unimplemented.
 	FailMissing bool
+	// Sandbox is the mode of the host processes' sandbox; "" is sandbox.On. What this machine lacks
+	// for it is not said here: see sandbox.Examine.
+	Sandbox sandbox.Mode
 	// Started, if set, is told of each file whose check begins. It is called on several goroutines.
 	Started func(file string)
 	// Finished, if set, is told of each file whose check has ended.
@@ -181,7 +186,7 @@ func (v *Verdict) inHost(ctx context.Context, file *os.File, opts Options) error
 	defer from.Close()
 	// Started by name, the program could be another one by now.
 	cmd := exec.Command("/proc/self/exe", childArg, v.File, strconv.Itoa(opts.Processors),
-		strconv.FormatBool(opts.FailMissing))
+		strconv.FormatBool(opts.FailMissing), string(cmp.Or(opts.Sandbox, sandbox.On)))
 	cmd.ExtraFiles = []*os.File{to, file}
 	var said head
 	cmd.Stderr = &said

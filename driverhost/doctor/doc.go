@@ -2,5 +2,5 @@
 //
 // [Examine] gives a list of [Finding]. It changes nothing on the machine.
 //
-// The package may import engine, guest and driverhost/wire. It has no locks.
+// The package may import engine, guest, driverhost/sandbox and driverhost/wire. It has no locks.
 package doctor

@@ -5,6 +5,7 @@ import (
 	"io"
 	"text/tabwriter"
 
+	"github.com/drvhost/drvhost/driverhost/sandbox"
 	"github.com/drvhost/drvhost/driverhost/wire"
 )
 
@@ -49,7 +50,6 @@ var examinations = []examination{
 		maxMapCount},
 	{"clock source", false, "drivers that read the time often are slow: each read is a system call",
 		clockSource},
-	{"landlock", false, "a driver host cannot lock itself out of the file system", landlock},
 	{"kvm", false, "drivers cannot be run in a virtual machine; they run natively, as usual", kvm},
 	{"protection keys", false, "guest memory cannot be protected from stray writes of the host by " +
 		"the processor", protectionKeys},
@@ -59,10 +59,13 @@ var examinations = []examination{
 
 // Examine looks at everything. dir is the runtime directory.
 func Examine(dir string) []Finding {
-	findings := make([]Finding, 0, len(examinations)+1)
+	findings := make([]Finding, 0, len(examinations)+4)
 	for _, e := range examinations {
 		found, ok := e.look()
 		findings = append(findings, Finding{e.name, ok, e.required, found, e.cost})
+	}
+	for _, f := range sandbox.Examine() {
+		findings = append(findings, Finding{f.Name, f.OK, false, f.Found, f.Cost})
 	}
 	found, ok := dir, true
 	if err := wire.PrepareRuntimeDir(dir); err != nil {

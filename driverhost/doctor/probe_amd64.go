@@ -146,15 +146,6 @@ func clockSource() (string, bool) {
 	return found, false
 }
 
-func landlock() (string, bool) {
-	const version = 1 // LANDLOCK_CREATE_RULESET_VERSION
-	abi, _, e := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, version)
-	if e != 0 {
-		return e.Error(), false
-	}
-	return fmt.Sprintf("ABI %d", abi), true
-}
-
 func kvm() (string, bool) {
 	const getAPIVersion = 0xAE00
 	fd, err := unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0)

@@ -23,6 +23,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/ntoskrnl"
+	"github.com/drvhost/drvhost/ntoskrnl/cm"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 )
 
@@ -49,6 +51,23 @@ func MayLeave() Option { return func(c *config) { c.leavesMess = true } }
 
 // Print takes the driver's DbgPrint text instead of the test's log.
 func Print(f func(text string)) Option { return func(c *config) { c.host.Print = f } }
+
+// Reg gives the drivers a registry with what a .reg file's text asks for, beside what Windows has.
+func Reg(t testing.TB, text string) Option {
+	t.Helper()
+	edits, err := cm.Parse("drivertest.Reg", strings.NewReader(text))
+	if err != nil {
+		t.Fatalf("drivertest: %v", err)
+	}
+	return func(c *config) {
+		if c.host.Registry == nil {
+			c.host.Registry = ntoskrnl.NewRegistry(1)
+		}
+		if err := c.host.Registry.Do(edits); err != nil {
+			t.Fatalf("drivertest: %v", err)
+		}
+	}
+}
 
 // Trace logs every import call that the driver makes.
 func Trace(t testing.TB) Option {

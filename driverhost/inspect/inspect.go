@@ -30,9 +30,19 @@ type Report struct {
 	Sections      []Section      `json:"sections"`
 	Imports       []Import       `json:"imports"`
 	// Missing are the imports that nothing answers, "module!name".
-	Missing []string       `json:"missing"`
-	Exports []ImageExport  `json:"exports"`
-	Support map[string]int `json:"support"` // imports by level of support
+	Missing []string      `json:"missing"`
+	Exports []ImageExport `json:"exports"`
+	// Untrapped are the instructions that have another effect in a process than in a kernel, and do
+	// not trap there.
+	Untrapped []Instruction  `json:"untrapped_instructions"`
+	Support   map[string]int `json:"support"` // imports by level of support
+}
+
+// Instruction is one that is patched when the driver is loaded, or stays native.
+type Instruction struct {
+	Name    string         `json:"name"`
+	Address driverhost.Hex `json:"address"`          // relative to the base
+	Native  string         `json:"native,omitempty"` // why it is not patched
 }
 
 // Section is a section of the image.
@@ -111,6 +121,10 @@ func Image(img *pe.Image) *Report {
 	for _, e := range img.Exports() {
 		r.Exports = append(r.Exports, ImageExport{e.Name, e.Ordinal, driverhost.Hex(e.RVA), e.Forwarder})
 	}
+	r.Untrapped = []Instruction{}
+	for _, i := range ntoskrnl.UntrappedInstructions(img) {
+		r.Untrapped = append(r.Untrapped, Instruction{i.Name, driverhost.Hex(i.RVA), i.Why})
+	}
 	return r
 }
 
@@ -177,6 +191,17 @@ func (r *Report) WriteTo(w io.Writer) (int64, error) {
 				where = "+" + e.Address.String()
 			}
 			fmt.Fprintf(t, "  %d\t%s\t%s\n", e.Ordinal, e.Name, where)
+		}
+		_ = t.Flush()
+	}
+	if len(r.Untrapped) > 0 {
+		fmt.Fprintf(&b, "\ninstructions that do not trap in a process: %d\n", len(r.Untrapped))
+		for _, i := range r.Untrapped {
+			state := "patched"
+			if i.Native != "" {
+				state = "native: " + i.Native
+			}
+			fmt.Fprintf(t, "  +%v\t%s\t%s\n", i.Address, i.Name, state)
 		}
 		_ = t.Flush()
 	}

@@ -54,6 +54,7 @@ type Conn struct {
 	file     File
 	name     string
 	fileID   uint64
+	version  uint16              // of the protocol; set before the file is open
 	pending  map[uint64]*Request // those that a cancel can name
 	queue    []*Request          // came while a Start was blocked
 	free     []*Request
@@ -115,6 +116,7 @@ func (c *Conn) serve(refuse string) {
 		c.finish(false)
 		return
 	}
+	c.version = version
 	lead, opened := c.open(hello, version)
 	switch {
 	case !opened:
@@ -266,7 +268,7 @@ func (c *Conn) lead(buf []byte) bool {
 // request starts a request, or queues it. lead says that this goroutine still leads.
 func (c *Conn) request(m []byte) (lead bool, err error) {
 	var h RequestHeader
-	if err := h.parse(m); err != nil {
+	if err := h.parse(m, c.version); err != nil {
 		return true, err
 	}
 	cfg := &c.srv.cfg
@@ -298,6 +300,7 @@ func (c *Conn) request(m []byte) (lead bool, err error) {
 	c.bytes += charge
 	r.ID, r.Major, r.Minor, r.Code, r.Key = h.ID, h.Major, h.Minor, h.Code, h.Key
 	r.HasOffset, r.Offset = h.Flags&FlagOffset != 0, h.Offset
+	r.StackFlags = h.StackFlags
 	r.OutLen, r.charge = int(h.OutLen), charge
 	data := m[RequestSize:]
 	if c.busy {
@@ -336,7 +339,7 @@ func (c *Conn) request(m []byte) (lead bool, err error) {
 
 // check says what is wrong with what a request asks for.
 func (c *Conn) check(h *RequestHeader) nt.Status {
-	if !userMajor(h.Major) {
+	if !userMajor(h.Major, c.version) {
 		return nt.STATUS_INVALID_PARAMETER
 	}
 	if h.Flags&FlagInShared != 0 {

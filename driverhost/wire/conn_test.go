@@ -194,7 +194,7 @@ func TestAVersionThatTheHostDoesNotSpeakIsRefusedByName(t *testing.T) {
 	w, err := ParseWelcome(r.recv())
 	require.NoError(t, err)
 	assert.Equal(t, nt.STATUS_REVISION_MISMATCH, w.Status)
-	assert.Equal(t, "the client speaks versions 9 to 12 of the protocol, the host 1 to 1", w.Text)
+	assert.Equal(t, "the client speaks versions 9 to 12 of the protocol, the host 1 to 2", w.Text)
 	r.end()
 }
 

@@ -12,7 +12,8 @@ package wire
 //	                 72 text, UTF-8
 //	MsgRequest       5 major | 6 minor | 7 flags | 8 id | 16 code u32 | 20 key u32 |
 //	                 24 offset i64 | 32 in length u32 | 36 out length u32 | 40 in place u64 |
-//	                 48 out place u64 | 56 zero u64 | 64 in data, out data
+//	                 48 out place u64 | 56 stack flags u8 | 57 zero | 64 in data, out data
+//	                 (in version 1 the stack flags are zero)
 //	MsgReply         5 flags | 6 zero | 8 id | 16 status u32 | 20 I/O status u32 |
 //	                 24 information u64 | 32 out length u32 | 36 zero u32 | 40 out data
 //	MsgCancel        8 id of the request; no reply of its own
@@ -34,11 +35,20 @@ import (
 // Magic opens a Hello and a Welcome, in the place of the request id: "drvhost" and a zero.
 const Magic uint64 = 'd' | 'r'<<8 | 'v'<<16 | 'h'<<24 | 'o'<<32 | 's'<<40 | 't'<<48
 
-// The versions of the protocol that this package speaks.
+// The versions of the protocol that this package speaks. A Hello has the range that the client
+// speaks and a Welcome the version that the host chose, the highest that both do.
+//
+//	1  the first
+//	2  a request has stack flags, and SHUTDOWN may be asked for
 const (
 	VersionMin uint16 = 1
-	VersionMax uint16 = 1
+	VersionMax uint16 = 2
+
+	versionStackFlags uint16 = 2 // the first with RequestHeader.StackFlags
 )
+
+// HasStackFlags says whether requests have stack flags in a version.
+func HasStackFlags(version uint16) bool { return version >= versionStackFlags }
 
 // MsgType is the kind of a message.
 type MsgType uint8
@@ -115,7 +125,7 @@ func PutHeader(b []byte, t MsgType, id uint64) {
 // Hello asks the host for a File. The parameters are those of NtCreateFile.
 type Hello struct {
 	VersionMin, VersionMax uint16
-	Features               uint64 // bits that the client knows; none is defined in version 1
+	Features               uint64 // bits that the client knows; none is defined
 	Name                   string // after \\.\ : the link's name and what follows it
 	Access                 uint32 // ACCESS_MASK
 	Share                  uint32 // FILE_SHARE_*
@@ -234,7 +244,9 @@ func ParseWelcome(m []byte) (*Welcome, error) {
 }
 
 // RequestHeader is the fixed part of a MsgRequest. It serves every major function: Code is the
-// control code of DEVICE_CONTROL and its kin, the information class of the query and set requests.
+// control code of DEVICE_CONTROL and its kin, the information class of the query and set requests,
+// the SECURITY_INFORMATION of QUERY_SECURITY and SET_SECURITY. Of LOCK_CONTROL the input is the
+// length in 8 bytes, of DIRECTORY_CONTROL the pattern in UTF-16, and Key the file's index.
 type RequestHeader struct {
 	ID       uint64
 	Major    nt.MajorFunction
@@ -247,6 +259,8 @@ type RequestHeader struct {
 	OutLen   uint32 // bytes
 	InPlace  uint64 // offset in the shared buffer, with FlagInShared
 	OutPlace uint64 // offset in the shared buffer, with FlagOutShared
+	// StackFlags are the SL_ bits of the stack location that a caller may choose, from version 2 on.
+	StackFlags uint8
 }
 
 // Put writes the header into m, which is the whole message.
@@ -261,12 +275,12 @@ func (r *RequestHeader) Put(m []byte) {
 	le.PutUint32(m[36:], r.OutLen)
 	le.PutUint64(m[40:], r.InPlace)
 	le.PutUint64(m[48:], r.OutPlace)
-	le.PutUint64(m[56:], 0)
+	le.PutUint64(m[56:], uint64(r.StackFlags))
 }
 
 // parse reads the header of a request and checks that the message has the data it promises. What
 // the numbers ask for is checked later: a bad value there fails the request, not the connection.
-func (r *RequestHeader) parse(m []byte) error {
+func (r *RequestHeader) parse(m []byte, version uint16) error {
 	if len(m) < RequestSize {
 		return malformed("a request of %d bytes; its fixed part has %d", len(m), RequestSize)
 	}
@@ -279,9 +293,11 @@ func (r *RequestHeader) parse(m []byte) error {
 	r.OutLen = le.Uint32(m[36:])
 	r.InPlace = le.Uint64(m[40:])
 	r.OutPlace = le.Uint64(m[48:])
-	if r.Flags&^flagsKnown != 0 || le.Uint64(m[56:]) != 0 {
-		return malformed("a request with flags %#x that version %d does not know",
-			r.Flags, VersionMax)
+	last := le.Uint64(m[56:])
+	r.StackFlags = uint8(last)
+	if r.Flags&^flagsKnown != 0 || last > 0xFF || last != 0 && !HasStackFlags(version) {
+		return malformed("a request with flags %#x, %#x that version %d does not know",
+			r.Flags, last, version)
 	}
 	if want := r.inlineIn() + r.inlineOutData(); want != uint64(len(m)-RequestSize) {
 		return malformed("a request with %d bytes of data that should have %d",

@@ -34,7 +34,7 @@ func TestMessagesComeBackAsTheyWere(t *testing.T) {
 	m = make([]byte, RequestSize+7)
 	request.Put(m)
 	var r RequestHeader
-	require.NoError(t, r.parse(m))
+	require.NoError(t, r.parse(m, VersionMax))
 	assert.Equal(t, request, r)
 
 	reply := ReplyHeader{ID: 1, Status: nt.STATUS_PENDING, IOStatus: nt.STATUS_CANCELLED,
@@ -99,7 +99,7 @@ func TestTruncatedAndOverlongMessagesAreErrors(t *testing.T) {
 			var r RequestHeader
 			switch MsgType(m[4]) {
 			case MsgRequest:
-				assert.ErrorIs(t, r.parse(short), ErrProtocol)
+				assert.ErrorIs(t, r.parse(short, VersionMax), ErrProtocol)
 			case MsgHello:
 				_, err := ParseHello(short)
 				assert.ErrorIs(t, err, ErrProtocol)

@@ -74,10 +74,12 @@ type Request struct {
 	ID        uint64 // the client's name for it, unique among those outstanding
 	Major     nt.MajorFunction
 	Minor     uint8
-	Code      uint32 // the I/O control code, or the information class
+	Code      uint32 // the control code, the information class or the SECURITY_INFORMATION
 	Key       uint32 // of reads, writes and locks
 	HasOffset bool
 	Offset    int64 // in bytes; without HasOffset the file's own position counts
+	// StackFlags are SL_ bits of the stack location.
+	StackFlags uint8
 
 	// In is the input and OutData the content of the output buffer (nil unless the client sent
 	// it). Both may be read only until Start returns: they lie where the next message will be
@@ -163,17 +165,19 @@ func grow(b []byte, n int) []byte {
 	return make([]byte, n, max(n, 256))
 }
 
-// userMajor says whether a client may send the major function. The others are the I/O manager's and
-// the PnP manager's own: CREATE, CLEANUP and CLOSE come with the connection.
-func userMajor(m nt.MajorFunction) bool {
+// userMajor says whether a client may send the major function in a version of the protocol. The
+// others are the I/O manager's and the PnP manager's own, or drivers': CREATE, CLEANUP and CLOSE
+// come with the connection, and INTERNAL_DEVICE_CONTROL from drivers only.
+func userMajor(m nt.MajorFunction, version uint16) bool {
 	switch m {
 	case nt.IRP_MJ_READ, nt.IRP_MJ_WRITE, nt.IRP_MJ_QUERY_INFORMATION, nt.IRP_MJ_SET_INFORMATION,
-		nt.IRP_MJ_QUERY_EA, nt.IRP_MJ_SET_EA, nt.IRP_MJ_FLUSH_BUFFERS,
-		nt.IRP_MJ_QUERY_VOLUME_INFORMATION, nt.IRP_MJ_SET_VOLUME_INFORMATION,
-		nt.IRP_MJ_DIRECTORY_CONTROL, nt.IRP_MJ_FILE_SYSTEM_CONTROL, nt.IRP_MJ_DEVICE_CONTROL,
-		nt.IRP_MJ_LOCK_CONTROL, nt.IRP_MJ_QUERY_SECURITY, nt.IRP_MJ_SET_SECURITY,
-		nt.IRP_MJ_QUERY_QUOTA, nt.IRP_MJ_SET_QUOTA:
+		nt.IRP_MJ_FLUSH_BUFFERS, nt.IRP_MJ_QUERY_VOLUME_INFORMATION,
+		nt.IRP_MJ_SET_VOLUME_INFORMATION, nt.IRP_MJ_DIRECTORY_CONTROL,
+		nt.IRP_MJ_FILE_SYSTEM_CONTROL, nt.IRP_MJ_DEVICE_CONTROL, nt.IRP_MJ_LOCK_CONTROL,
+		nt.IRP_MJ_QUERY_SECURITY, nt.IRP_MJ_SET_SECURITY:
 		return true
+	case nt.IRP_MJ_SHUTDOWN:
+		return version >= 2
 	}
 	return false
 }

@@ -22,7 +22,7 @@ type Config struct {
 
 	MaxInline    int           // bytes of input, and of output, in a message; 64 KiB
 	MaxBuffer    int64         // bytes of shared buffer for each File; 64 MiB, negative: none
-	MaxRequests  int           // outstanding on a File; 1024
+	MaxRequests  int           // outstanding on a File; 65536
 	MaxBytes     int           // of message data outstanding on a File; 16 MiB
 	MaxConns     int           // connections; 1024. Each takes a thread
 	HelloTimeout time.Duration // from connect to Hello; 10 s
@@ -57,7 +57,7 @@ type Server struct {
 func NewServer(cfg Config) *Server {
 	setDefault(&cfg.MaxInline, 64<<10)
 	setDefault(&cfg.MaxBuffer, 64<<20)
-	setDefault(&cfg.MaxRequests, 1024)
+	setDefault(&cfg.MaxRequests, 1<<16)
 	setDefault(&cfg.MaxBytes, 16<<20)
 	setDefault(&cfg.MaxConns, 1024)
 	setDefault(&cfg.HelloTimeout, 10*time.Second)

@@ -48,6 +48,7 @@ type cpuEngine struct {
 	text        textRange
 	armError    atomic.Pointer[FeatureError]
 
+	registering  sync.Once
 	barrier      atomic.Bool   // membarrier is registered
 	registration chan struct{} // closed when that is decided
 
@@ -109,7 +110,6 @@ func start() (*cpuEngine, error) {
 	if err := swapHandlers(e.text); err != nil {
 		return nil, err
 	}
-	go e.registerBarrier()
 	return e, nil
 }
 
@@ -222,6 +222,13 @@ const (
 	registerExpedited = 16
 )
 
+// startRegistration has membarrier registered, beside the first stay in a guest. Any earlier, the
+// thread that waits for Linux then would be waited for in turn by who makes a system call on all
+// threads, as a host does that enters its sandbox.
+func (e *cpuEngine) startRegistration() {
+	e.registering.Do(func() { go e.registerBarrier() })
+}
+
 // registerBarrier makes membarrier available to kicks, and only then entries do without their fence.
 // In a process with threads Linux takes some 10 ms over it, which a host that starts need not wait
 // for.
@@ -283,6 +290,7 @@ func (e *cpuEngine) arm() {
 			return
 		}
 	}
+	e.startRegistration()
 	e.sweep()
 	alive, err := threadWord(fs, uint32(tid))
 	if err != nil {

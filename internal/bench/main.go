@@ -25,6 +25,14 @@ type row struct {
 	goal   string
 }
 
+// unit gives what the figure is in: a metric's first word, where that is no time.
+func (r *row) unit() string {
+	if strings.HasPrefix(r.metric, "B/") {
+		return "B"
+	}
+	return "ns"
+}
+
 var rows = []row{
 	{"import call and back", "./engine/native", "BenchmarkImportCall", "ns", "x-floor",
 		"≤ 1.5 × a bare switch in the runtime's brackets"},
@@ -39,7 +47,21 @@ var rows = []row{
 		"of-floor-throughput", "≥ 0.85 of the floor's throughput"},
 	{"CR8 and KUSER_SHARED_DATA reads", "./ntoskrnl/insn", "BenchmarkFault", "ns", "x-floor",
 		"beside a bare signal round trip"},
-	{"pool allocation and free, 64 B", "./ntoskrnl/mm", "BenchmarkPoolPair64", "ns/op", "", ""},
+	{"spin lock pair in a driver", "./ntoskrnl", "BenchmarkKernel/spin_lock_pair", "ns", "x-exit",
+		"≤ 10 ns; ratio to a bare exit"},
+	{"pool pair in a driver", "./ntoskrnl", "BenchmarkKernel/pool_pair", "ns", "x-exit",
+		"≤ 150 ns; it has two exits"},
+	{"event set and wait in a driver", "./ntoskrnl", "BenchmarkKernel/event_set_and_wait", "ns",
+		"x-exit", "≤ 300 ns; it has two exits"},
+	{"event between two threads, one way", "./ntoskrnl", "BenchmarkKernel/event_hand-over", "ns",
+		"x-exit", "≤ 5 µs"},
+	{"DPC from queue to run", "./ntoskrnl", "BenchmarkKernel/DPC_from_queue_to_run", "ns", "x-exit",
+		"≤ 10 µs"},
+	{"DPC that wakes its thread", "./ntoskrnl", "BenchmarkKernel/DPC_to_a_waiting_thread", "ns",
+		"x-exit", "≤ 10 µs"},
+	{"Go memory of a waiting thread", "./ntoskrnl/ke", "BenchmarkWaitingThreads", "B/thread", "",
+		"≤ 10,240 B, of 10,000 threads"},
+	{"pool allocation and free, in Go", "./ntoskrnl/mm", "BenchmarkPoolPair64", "ns/op", "", ""},
 }
 
 func main() {
@@ -65,8 +87,8 @@ func run() error {
 			if a, ok := res.metrics["allocs/op"]; ok {
 				extra = ", " + a + " allocs"
 			}
-			fmt.Printf("%-40s %-26s %11s ns %10s  %s%s\n", r.title, res.name,
-				res.metrics[r.metric], ratio, r.goal, extra)
+			fmt.Printf("%-40s %-26s %11s %-2s %10s  %s%s\n", r.title, res.name,
+				res.metrics[r.metric], r.unit(), ratio, r.goal, extra)
 		}
 	}
 	return processes()

@@ -16,12 +16,32 @@ const (
 
 	kindNothing // it has no effect here
 	kindHalt
+	kindClearInterrupts
+	kindSetInterrupts
 	kindReadSpecial
 	kindWriteSpecial
 	kindReadMSR
 	kindWriteMSR
 	kindIn
 	kindOut
+	kindReadCounter  // rdpmc
+	kindWriteXCR     // xsetbv
+	kindLoadTable    // op: a Table; lgdt, lidt
+	kindLoadSelector // op: a Table; lldt, ltr
+	kindLoadMSW
+
+	// These fault only if they were patched, or the processor makes them.
+	kindStoreTable    // op: a Table; sgdt, sidt
+	kindStoreSelector // op: a Table; sldt, str
+	kindStoreMSW
+	kindPushFlags
+	kindPopFlags
+	kindCPUID
+	kindReadTSC // rdtscp
+	kindReadPID
+	kindReadBase  // op: 0 for FS, 1 for GS
+	kindWriteBase // the same
+	kindUndefined // there is no such instruction: vmcall without a hypervisor
 
 	kindString // op: a stringOp
 
@@ -40,7 +60,7 @@ const (
 )
 
 // privileged reports whether the instruction faults by its nature, not by its operand's address.
-func (in *inst) privileged() bool { return in.kind >= kindNothing && in.kind <= kindOut }
+func (in *inst) privileged() bool { return in.kind >= kindNothing && in.kind <= kindUndefined }
 
 // inst is a decoded instruction.
 type inst struct {
@@ -104,20 +124,23 @@ func (in *inst) classify(x *x86asm.Inst) {
 			in.repeat = repeatWhileNot
 		}
 	}
-	if k, ok := simple[x.Op]; ok {
+	if k, ok := simple[x.Op]; ok && !locked(x) {
 		in.kind = k
 		return
 	}
-	if in.classifyMove(x) || in.classifyPort(x) || in.classifyString(x) {
+	if in.classifyMove(x) || in.classifyPort(x) || in.classifyString(x) || in.classifySystem(x) {
 		return
 	}
 	in.classifyLoad(x)
 }
 
 var simple = map[x86asm.Op]kind{
-	x86asm.CLI: kindNothing, x86asm.STI: kindNothing, x86asm.CLTS: kindNothing,
+	x86asm.CLI: kindClearInterrupts, x86asm.STI: kindSetInterrupts, x86asm.CLTS: kindNothing,
 	x86asm.WBINVD: kindNothing, x86asm.INVD: kindNothing, x86asm.INVLPG: kindNothing,
+	x86asm.INVPCID: kindNothing, x86asm.MONITOR: kindNothing, x86asm.MWAIT: kindHalt,
 	x86asm.HLT: kindHalt, x86asm.RDMSR: kindReadMSR, x86asm.WRMSR: kindWriteMSR,
+	x86asm.RDPMC: kindReadCounter, x86asm.XSETBV: kindWriteXCR,
+	x86asm.CPUID: kindCPUID, x86asm.RDTSCP: kindReadTSC,
 }
 
 // classifyMove is for mov to and from special registers.

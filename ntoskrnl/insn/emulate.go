@@ -38,6 +38,19 @@ type Machine interface {
 	// In reads width bytes (1, 2 or 4) from an I/O port, Out writes them.
 	In(port uint16, width int) uint32
 	Out(port uint16, width int, v uint32)
+	// Counter gives performance counter n.
+	Counter(n uint32) (v uint64, ok bool)
+	// Interrupts gives the interrupt flag, SetInterrupts changes it. It is advisory.
+	Interrupts() bool
+	SetInterrupts(on bool)
+	// Table gives where a descriptor table (GDT, IDT) is, and its size less 1; Selector what the LDT
+	// and TR registers hold.
+	Table(t Table) (base uint64, limit uint16)
+	Selector(t Table) uint16
+	// CPUID gives EAX, EBX, ECX and EDX of a leaf and subleaf.
+	CPUID(leaf, sub uint32) [4]uint32
+	// Patched gives the instruction that stood at rip before a Trap took its place, or nil.
+	Patched(rip uint64) *Patch
 	// Halt waits for an interrupt, as hlt does. It may run guest code, as SetSpecial may.
 	Halt()
 	// Serves reports whether a load from addr is the machine's to serve. Load gives width bytes (1,
@@ -56,7 +69,7 @@ func Emulate(c *engine.Context, f *engine.Fault, m Machine) bool {
 	switch {
 	case f.IsSyscall():
 		return false
-	case f.Vector == engine.VectorGeneral:
+	case f.Vector == engine.VectorGeneral, f.Vector == engine.VectorInvalidOpcode:
 	case f.IsPageFault():
 		// Where the processor does not tell the address, the operand does.
 		if f.IsWrite() || f.IsExecute() || f.Addr != 0 && !m.Serves(f.Addr) {
@@ -66,7 +79,15 @@ func Emulate(c *engine.Context, f *engine.Fault, m Machine) bool {
 		return false
 	}
 	in := fetch(c.RIP)
-	if in == nil || in.kind == kindNone || in.privileged() && f.Vector != engine.VectorGeneral {
+	if in == nil {
+		return false
+	}
+	if in.kind == kindHalt && in.length == trapLength {
+		if p := m.Patched(c.RIP); p != nil {
+			in = &p.inst
+		}
+	}
+	if !in.faultsWith(f) {
 		return false
 	}
 	e := emulation{c: c, f: f, m: m, in: in}
@@ -77,6 +98,18 @@ func Emulate(c *engine.Context, f *engine.Fault, m Machine) bool {
 		return false
 	}
 	return true
+}
+
+// faultsWith reports whether an instruction that is done here can bring the fault.
+func (in *inst) faultsWith(f *engine.Fault) bool {
+	switch {
+	case in.kind == kindNone:
+		return false
+	case f.Vector == engine.VectorInvalidOpcode:
+		// Such are stac, clac, monitor and mwait, and rdpid where the processor does not have it.
+		return in.kind == kindNothing || in.kind == kindHalt || in.kind == kindReadPID
+	}
+	return !in.privileged() || f.Vector == engine.VectorGeneral
 }
 
 // emulation is one instruction under way. RIP is behind it.
@@ -106,13 +139,11 @@ func (e *emulation) do() bool {
 	case kindReadMSR:
 		v, ok := e.m.MSR(uint32(e.c.GPR[engine.RCX]))
 		if ok {
-			e.c.GPR[engine.RAX] = uint64(uint32(v))
-			e.c.GPR[engine.RDX] = v >> 32
+			e.setPair(v)
 		}
 		return ok
 	case kindWriteMSR:
-		v := e.c.GPR[engine.RDX]<<32 | uint64(uint32(e.c.GPR[engine.RAX]))
-		return e.m.SetMSR(uint32(e.c.GPR[engine.RCX]), v)
+		return e.m.SetMSR(uint32(e.c.GPR[engine.RCX]), e.pair())
 	case kindIn:
 		e.set(in.reg, uint64(e.m.In(e.port(), int(in.width))))
 		return true
@@ -122,6 +153,9 @@ func (e *emulation) do() bool {
 	case kindString:
 		return e.repeat()
 	default:
+		if in.privileged() {
+			return e.system()
+		}
 		return e.load()
 	}
 }
@@ -157,6 +191,7 @@ func (e *emulation) divideError() bool {
 const (
 	pageFaultWrite = 2
 	pageFaultUser  = 4
+	signalIll      = 4
 	signalFPE      = 8
 	signalSegv     = 11
 )

@@ -48,18 +48,28 @@ func fetchNew(rip uint64) *inst {
 	if guest.Read(code[:n], guest.Addr(rip)) != nil {
 		return nil
 	}
-	x, err := x86asm.Decode(code[:n], 64)
-	if (err != nil || x.Op == 0) && n < maxLength {
+	in, _ := decode(code[:n])
+	if in == nil && n < maxLength {
 		if guest.Read(code[n:], guest.Addr(rip)+guest.Addr(n)) != nil {
 			return nil
 		}
-		x, err = x86asm.Decode(code[:], 64)
+		in, _ = decode(code[:])
 	}
-	if err != nil || x.Op == 0 {
-		return nil
+	return in
+}
+
+// decode decodes the instruction that code begins with, or gives nil. What x86asm says of it has no
+// Op if it is one that x86asm does not know.
+func decode(code []byte) (*inst, x86asm.Inst) {
+	if s, in := decodeSpecial(code); s != nil {
+		return in, x86asm.Inst{Len: int(in.length)}
+	}
+	x, err := x86asm.Decode(code, 64)
+	if err != nil || x.Op == 0 || x.Len > maxLength {
+		return nil, x
 	}
 	in := &inst{length: uint8(x.Len)}
 	copy(in.code[:], code[:x.Len])
 	in.classify(&x)
-	return in
+	return in, x
 }

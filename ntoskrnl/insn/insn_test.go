@@ -24,7 +24,9 @@ func TestPrivileged(t *testing.T) {
 		before gprs
 		after  gprs // what differs
 		fault  bool // it stays one
-		check  func(t *testing.T, m *testMachine)
+		// The fault that brings it here, and that it then becomes, if not general protection.
+		vector, becomes uint32
+		check           func(t *testing.T, m *testMachine)
 	}{
 		{name: "mov rax, cr8", code: "44 0F 20 C0", after: gprs{engine.RAX: 2}},
 		{name: "mov r9, cr8", code: "45 0F 20 C1", after: gprs{engine.R9: 2}},
@@ -74,15 +76,68 @@ func TestPrivileged(t *testing.T) {
 				require.Equal(t, []portWrite{{0xCF8, 4, 0x80000000}}, m.ports)
 			}},
 
-		{name: "lgdt is refused", code: "0F 01 17", fault: true},
-		{name: "lidt is refused", code: "0F 01 1F", fault: true},
-		{name: "lldt is refused", code: "0F 00 D0", fault: true},
-		{name: "ltr is refused", code: "0F 00 D8", fault: true},
-		{name: "lmsw is refused", code: "0F 01 F0", fault: true},
+		{name: "wbnoinvd", code: "F3 0F 09"},
+		{name: "invpcid rcx, [rax]", code: "66 0F 38 82 08"},
+		{name: "clac", code: "0F 01 CA", vector: engine.VectorInvalidOpcode},
+		{name: "stac", code: "0F 01 CB", vector: engine.VectorInvalidOpcode},
+		{name: "monitor", code: "0F 01 C8", vector: engine.VectorInvalidOpcode},
+		{name: "mwait", code: "0F 01 C9", vector: engine.VectorInvalidOpcode,
+			check: func(t *testing.T, m *testMachine) { require.Equal(t, 1, m.halts) }},
+		{name: "cli clears the flag", code: "FA",
+			check: func(t *testing.T, m *testMachine) { require.True(t, m.masked) }},
+		{name: "lock cli is none", code: "F0 FA", vector: engine.VectorInvalidOpcode, fault: true},
+		{name: "cpuid is none that is undefined", code: "0F A2", vector: engine.VectorInvalidOpcode,
+			fault: true},
+
+		{name: "rdpmc of one that is there", code: "0F 33", before: gprs{engine.RCX: 1},
+			after: gprs{engine.RAX: 7, engine.RDX: 5}},
+		{name: "rdpmc of one that is not", code: "0F 33", before: gprs{engine.RCX: 9}, fault: true},
+		{name: "lldt of the present one", code: "0F 00 D0", before: gprs{engine.RAX: 0xABC_0040}},
+		{name: "lldt of another", code: "0F 00 D0", before: gprs{engine.RAX: 0x48}, fault: true},
+		{name: "ltr of the present one", code: "0F 00 D9", before: gprs{engine.RCX: 0x60}},
+		{name: "ltr of another", code: "0F 00 D9", fault: true},
+		{name: "lmsw cannot clear PE", code: "0F 01 F0", before: gprs{engine.RAX: 0x2},
+			check: func(t *testing.T, m *testMachine) {
+				require.EqualValues(t, 0x80050033&^0xF|3, m.special[CR0])
+			}},
+		{name: "lmsw can set TS", code: "0F 01 F0", before: gprs{engine.RAX: 0xB},
+			check: func(t *testing.T, m *testMachine) {
+				require.EqualValues(t, 0x8005003B, m.special[CR0])
+			}},
+		{name: "lgdt from nowhere", code: "0F 01 17", fault: true, becomes: engine.VectorPageFault},
+		{name: "lidt from nowhere", code: "0F 01 1F", fault: true, becomes: engine.VectorPageFault},
+		{name: "xsetbv of another value", code: "0F 01 D1", fault: true},
+		{name: "xsetbv of another register", code: "0F 01 D1", before: gprs{engine.RCX: 1},
+			fault: true},
 		{name: "swapgs is refused", code: "0F 01 F8", fault: true},
-		{name: "xsetbv is refused", code: "0F 01 D1", fault: true},
-		{name: "rdpmc is refused", code: "0F 33", fault: true},
 		{name: "sysret is refused", code: "48 0F 07", fault: true},
+		{name: "sysexit is refused", code: "0F 35", fault: true},
+		{name: "iretq is refused", code: "48 CF", fault: true},
+
+		{name: "sldt eax", code: "0F 00 C0", before: gprs{engine.RAX: ^uint64(0)},
+			after: gprs{engine.RAX: 0x40}},
+		{name: "str cx", code: "66 0F 00 C9", before: gprs{engine.RCX: ^uint64(0)},
+			after: gprs{engine.RCX: 0xFFFFFFFF_FFFF0060}},
+		{name: "smsw rdx", code: "48 0F 01 E2", after: gprs{engine.RDX: 0x80050033}},
+		{name: "smsw bx", code: "66 0F 01 E3", after: gprs{engine.RBX: 0x33}},
+		{name: "cpuid", code: "0F A2", before: gprs{engine.RAX: 0x1_00000007, engine.RCX: 5},
+			after: gprs{engine.RAX: 8, engine.RBX: 7, engine.RCX: 3, engine.RDX: 4}},
+		{name: "rdpid rax", code: "F3 0F C7 F8", after: gprs{engine.RAX: 6}},
+		{name: "rdpid r9", code: "F3 41 0F C7 F9", after: gprs{engine.R9: 6}},
+		{name: "rdfsbase eax", code: "F3 0F AE C0", after: gprs{engine.RAX: 0x12345678}},
+		{name: "rdgsbase r8", code: "F3 49 0F AE C8", after: gprs{engine.R8: 0xFFFFF802_00001000}},
+		{name: "wrfsbase rcx", code: "F3 48 0F AE D1", before: gprs{engine.RCX: 0x1000},
+			check: func(t *testing.T, m *testMachine) {
+				require.EqualValues(t, 0x1000, m.msr[msrFSBase])
+			}},
+		{name: "vmcall is undefined", code: "0F 01 C1", fault: true,
+			becomes: engine.VectorInvalidOpcode},
+		{name: "vmmcall is undefined", code: "0F 01 D9", fault: true,
+			becomes: engine.VectorInvalidOpcode},
+		{name: "vmfunc is undefined", code: "0F 01 D4", fault: true,
+			becomes: engine.VectorInvalidOpcode},
+		{name: "pushfq without a stack", code: "9C", fault: true, becomes: engine.VectorPageFault},
+		{name: "popfq without a stack", code: "9D", fault: true, becomes: engine.VectorPageFault},
 		{name: "a load from nowhere", code: "48 8B 01", before: gprs{engine.RCX: 1 << 63}, fault: true},
 		{name: "no instruction", code: "0F FF FF", fault: true},
 		{name: "nothing but prefixes", code: "66 66 66 66 66 66 66 66 66 66 66 66 66 66 66", fault: true},
@@ -102,7 +157,15 @@ func TestPrivileged(t *testing.T) {
 			if !tt.fault {
 				rip += uint64(len(unhex(t, tt.code)))
 			}
-			require.Equal(t, !tt.fault, Emulate(r.c, generalProtection(), r.m))
+			f := generalProtection()
+			if tt.vector != 0 {
+				f.Vector = tt.vector
+			}
+			if tt.becomes == 0 {
+				tt.becomes = f.Vector
+			}
+			require.Equal(t, !tt.fault, Emulate(r.c, f, r.m))
+			require.Equal(t, tt.becomes, f.Vector)
 			require.Equal(t, rip, r.c.RIP)
 			require.Equal(t, want, r.get())
 			require.Equal(t, engine.ResumeFull, r.c.Resume)
@@ -665,6 +728,7 @@ func FuzzEmulate(f *testing.F) {
 		f.Add(unhex(f, tt.code), true)
 	}
 	for _, code := range []string{"44 0F 20 C0", "0F 32", "F3 6C", "F3 48 A5", "C5 FC 10 01",
+		"0F 01 17", "0F 01 07", "9C", "66 9D", "F3 0F C7 F8", "0F A2", "0F 01 C1", "48 0F 01 E2", "0F 33",
 		"62 F1 7C 48 10 01", "F0 0F 22 C0", "67 8B 01", "65 A4"} {
 		f.Add(unhex(f, code), false)
 	}

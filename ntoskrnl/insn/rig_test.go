@@ -28,6 +28,8 @@ type testMachine struct {
 	msr     map[uint32]uint64
 	ports   []portWrite
 	halts   int
+	masked  bool
+	patches map[uint64]*Patch
 }
 
 type portWrite struct {
@@ -38,7 +40,8 @@ type portWrite struct {
 
 func newMachine() *testMachine {
 	m := &testMachine{special: map[Special]uint64{CR0: 0x80050033, CR8: 2, DR7: 0x400},
-		msr: map[uint32]uint64{0xC0000080: 0xD01}}
+		msr: map[uint32]uint64{0xC0000080: 0xD01, msrFSBase: 0x5_12345678,
+			msrFSBase + 1: 0xFFFFF802_00001000, msrTSCAux: 6}}
 	for i := range m.memory {
 		m.memory[i] = byte(i*7 + i>>8 + 3)
 	}
@@ -70,6 +73,24 @@ func (m *testMachine) In(port uint16, width int) uint32 { return uint32(port)<<1
 func (m *testMachine) Out(port uint16, width int, v uint32) {
 	m.ports = append(m.ports, portWrite{port, width, v})
 }
+
+func (m *testMachine) Counter(n uint32) (uint64, bool) { return 0x5_00000007, n == 1 }
+
+func (m *testMachine) Interrupts() bool { return !m.masked }
+
+func (m *testMachine) SetInterrupts(on bool) { m.masked = !on }
+
+func (m *testMachine) Table(t Table) (uint64, uint16) {
+	return 0xFFFFF802_00001000 + uint64(t)<<16, 0xFFF - uint16(t)
+}
+
+func (m *testMachine) Selector(t Table) uint16 { return uint16(t) * 0x20 }
+
+func (m *testMachine) CPUID(leaf, sub uint32) [4]uint32 {
+	return [4]uint32{leaf + 1, sub + 2, 3, 4}
+}
+
+func (m *testMachine) Patched(rip uint64) *Patch { return m.patches[rip] }
 
 func (m *testMachine) Halt() { m.halts++ }
 

@@ -43,31 +43,37 @@ func (t *Thread) locked(lock guest.Addr, f func() error) error {
 func (t *Thread) InsertList(head, entry, lock guest.Addr, front bool) (before guest.Addr,
 	err error) {
 	err = t.locked(lock, func() error {
-		l, err := guest.Ptr[nt.ListEntry](head).Load()
-		if err != nil {
-			return err
-		}
-		links := nt.ListEntry{Flink: head, Blink: l.Blink}
-		before = l.Blink
-		if front {
-			links = nt.ListEntry{Flink: l.Flink, Blink: head}
-			before = l.Flink
-		}
-		if err := checkLinks(head, l, front); err != nil {
-			return err
-		}
-		if err := guest.Ptr[nt.ListEntry](entry).Store(links); err != nil {
-			return err
-		}
-		if err := guest.StoreAddr(links.Blink, entry); err != nil {
-			return err
-		}
-		return guest.StoreAddr(links.Flink+listBlink, entry)
+		before, err = insertEntry(head, entry, front)
+		return err
 	})
+	return before, err
+}
+
+// insertEntry is InsertList for a list that the caller has locked.
+func insertEntry(head, entry guest.Addr, front bool) (before guest.Addr, err error) {
+	l, err := guest.Ptr[nt.ListEntry](head).Load()
+	if err != nil {
+		return 0, err
+	}
+	links := nt.ListEntry{Flink: head, Blink: l.Blink}
+	before = l.Blink
+	if front {
+		links = nt.ListEntry{Flink: l.Flink, Blink: head}
+		before = l.Flink
+	}
 	if before == head {
 		before = 0
 	}
-	return before, err
+	if err := checkLinks(head, l, front); err != nil {
+		return before, err
+	}
+	if err := guest.Ptr[nt.ListEntry](entry).Store(links); err != nil {
+		return before, err
+	}
+	if err := guest.StoreAddr(links.Blink, entry); err != nil {
+		return before, err
+	}
+	return before, guest.StoreAddr(links.Flink+listBlink, entry)
 }
 
 // checkLinks makes sure that the neighbour of head at which something is to be done points back.
@@ -87,28 +93,33 @@ func checkLinks(head guest.Addr, l nt.ListEntry, front bool) error {
 // or 0 for an empty list.
 func (t *Thread) RemoveListHead(head, lock guest.Addr) (entry guest.Addr, err error) {
 	err = t.locked(lock, func() error {
-		l, err := guest.Ptr[nt.ListEntry](head).Load()
-		if err != nil || l.Flink == head {
-			return err
-		}
-		first, err := guest.Ptr[nt.ListEntry](l.Flink).Load()
-		if err != nil {
-			return err
-		}
-		back, err := guest.LoadAddr(first.Flink + listBlink)
-		if err != nil {
-			return err
-		}
-		if first.Blink != head || back != l.Flink {
-			return &ListError{l.Flink}
-		}
-		if err := guest.StoreAddr(head, first.Flink); err != nil {
-			return err
-		}
-		entry = l.Flink
-		return guest.StoreAddr(first.Flink+listBlink, head)
+		entry, err = removeHead(head)
+		return err
 	})
 	return entry, err
+}
+
+// removeHead is RemoveListHead for a list that the caller has locked.
+func removeHead(head guest.Addr) (entry guest.Addr, err error) {
+	l, err := guest.Ptr[nt.ListEntry](head).Load()
+	if err != nil || l.Flink == head {
+		return 0, err
+	}
+	first, err := guest.Ptr[nt.ListEntry](l.Flink).Load()
+	if err != nil {
+		return 0, err
+	}
+	back, err := guest.LoadAddr(first.Flink + listBlink)
+	if err != nil {
+		return 0, err
+	}
+	if first.Blink != head || back != l.Flink {
+		return 0, &ListError{l.Flink}
+	}
+	if err := guest.StoreAddr(head, first.Flink); err != nil {
+		return 0, err
+	}
+	return l.Flink, guest.StoreAddr(first.Flink+listBlink, head)
 }
 
 // PushEntryList puts entry in front of the singly linked list at head, with the lock held, and

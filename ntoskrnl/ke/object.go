@@ -96,6 +96,10 @@ func (h header) satisfy(object guest.Addr, t *Thread) (abandoned bool, err error
 		return false, storeState(object, h.state-1)
 	case nt.MutantObject:
 		return t.ownMutant(object, h)
+	case nt.QueueObject:
+		if t.removing {
+			return false, t.takeEntry(object, h)
+		}
 	}
 	return false, nil
 }

@@ -18,6 +18,7 @@ const (
 
 	sizeofKDPC        = unsafe.Sizeof(nt.KDPC{})
 	sizeofKEvent      = unsafe.Sizeof(nt.KEvent{})
+	sizeofKQueue      = unsafe.Sizeof(nt.KQueue{})
 	sizeofKSemaphore  = unsafe.Sizeof(nt.KSemaphore{})
 	sizeofKTimer      = unsafe.Sizeof(nt.KTimer{})
 	sizeofDeviceQueue = unsafe.Sizeof(nt.KDeviceQueue{})
@@ -73,12 +74,18 @@ const (
 	resourceShared    = guest.Addr(unsafe.Offsetof(nt.EResource{}.SharedWaiters))
 	resourceExclusive = guest.Addr(unsafe.Offsetof(nt.EResource{}.ExclusiveWaiters))
 
+	queueEntries = guest.Addr(unsafe.Offsetof(nt.KQueue{}.EntryListHead))
+	queueThreads = guest.Addr(unsafe.Offsetof(nt.KQueue{}.ThreadListHead))
+
 	listBlink = guest.Addr(unsafe.Offsetof(nt.ListEntry{}.Blink))
 
 	threadPriority = guest.Addr(unsafe.Offsetof(nt.KThread{}.ApcState) + 0x2B) // in its padding
 
 	threadMutants = guest.Addr(unsafe.Offsetof(nt.EThread{}.Tcb.MutantListHead))
 )
+
+// pcrIrql is where a KPCR has the IRQL.
+const pcrIrql = guest.Addr(unsafe.Offsetof(nt.KPCR{}.Irql))
 
 // DPCPendingOffset is where a KPCR has the word that is not 0 while DPCs wait on the processor or
 // APCs for its thread, in bytes; guest code that lowers the IRQL without an exit reads it. It is one of the words that

@@ -41,6 +41,9 @@ type Config struct {
 	// OnCrash is told once, of the bugcheck that ends the system.
 	OnCrash func(b *Bugcheck)
 
+	// DPCTimeLimit is how long a DPC may run, and a processor stay at DISPATCH_LEVEL; 0 is 20 s.
+	DPCTimeLimit time.Duration
+
 	// Trampoline is where guest functions called from Go return to, and Thunk gives the address of
 	// an import's thunk, where an unwinder finds the frame below.
 	Trampoline guest.Addr
@@ -77,8 +80,8 @@ type System struct {
 	closed   atomic.Bool
 	generic  sync.Mutex    // held by the GenericCallDPC that runs
 	stopped  chan struct{} // closed when the system ends
-	watching atomic.Bool   // somebody looks after DPCs
-	dpcLimit time.Duration // how long one may take
+	watching atomic.Bool   // somebody looks after the processors
+	dpcLimit time.Duration // how long one may take, and a thread at DISPATCH_LEVEL
 
 	registry  sync.Mutex
 	threads   map[*Thread]struct{}
@@ -109,6 +112,9 @@ func New(cfg Config) (*System, error) {
 		clock:     newClock(),
 		stopped:   make(chan struct{}),
 		dpcLimit:  dpcTimeLimit,
+	}
+	if cfg.DPCTimeLimit != 0 {
+		s.dpcLimit = cfg.DPCTimeLimit
 	}
 	s.timers.init(s)
 	s.workers.init(s)

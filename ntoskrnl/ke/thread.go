@@ -40,6 +40,8 @@ type Thread struct {
 	released       atomic.Bool
 	system         bool // ends with its function, and is then signalled
 	worker         bool // runs work items
+	removing       bool // its wait is RemoveQueue's, which gets
+	entry          guest.Addr
 
 	apcs     apcState
 	attached []*Process // the processes that it is attached to, the current one last
@@ -199,6 +201,7 @@ func (t *Thread) Do(f func()) (err error) {
 	}
 	t.checkEnded()
 	t.acquire()
+	t.sys.watch()
 	t.DeliverAPCs()
 	f()
 	t.returnToUser()

@@ -4,30 +4,33 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 )
 
-// The watchdog for DPCs: one that does not end is a bugcheck, because its processor does nothing
-// else any more.
+// The watchdog for processors: a DPC that does not end, and a thread that does not come down from
+// DISPATCH_LEVEL, are a bugcheck, because their processor does nothing else any more.
 
 const (
-	// dpcTimeLimit is how long one DPC may take: Windows' default, 20 seconds.
+	// dpcTimeLimit is how long either may take, if Config does not say: Windows' default, 20 seconds.
 	dpcTimeLimit = 20 * time.Second
 
 	// watchdogTicks is how often the watchdog looks in that time.
 	watchdogTicks = 4
 )
 
-// watch begins to look after DPCs, unless somebody does already.
+// watch begins to look after the processors, unless somebody does already.
 func (s *System) watch() {
-	if !s.watching.Swap(true) && !s.spawn(s.watchDPCs) {
+	if !s.watching.Load() && !s.watching.Swap(true) && !s.spawn(s.watchProcessors) {
 		s.watching.Store(false)
 	}
 }
 
-// watchDPCs ends the system when a processor has been in one DPC for too long. It goes when none
-// has run for a while.
-func (s *System) watchDPCs() {
+// watchProcessors ends the system when a processor has been in one DPC for too long, or has had one
+// in its queue that cannot begin. A processor that a thread holds gets one of the watchdog's own, so
+// that something waits for the thread to come below DISPATCH_LEVEL. It goes when none has been in use
+// for a while.
+func (s *System) watchProcessors() {
 	tick := s.dpcLimit / watchdogTicks
 	since := make([]int, len(s.procs)) // ticks for which a processor has been in the same DPC
 	last := make([]uint32, len(s.procs))
@@ -39,16 +42,21 @@ func (s *System) watchDPCs() {
 		}
 		for i, p := range s.procs {
 			run := p.dpcRuns.Load()
-			if run != last[i] {
-				last[i], since[i], quiet = run, 0, 0
+			held := p.held.Load() != nil
+			if held || run != last[i] {
+				quiet = 0
+			}
+			if run != last[i] || !held {
+				last[i], since[i] = run, 0
 				continue
 			}
-			if run&1 == 0 {
-				continue
+			running := run&1 != 0
+			if !running && !p.pending() {
+				p.enqueueDPC(queuedDPC{work: func(*Thread) {}}, false, nil)
+				since[i] = 0
 			}
-			quiet = 0
-			if since[i]++; since[i] >= watchdogTicks {
-				s.dpcTimeout(p)
+			if since[i]++; since[i] >= watchdogTicks && (running || p.atDispatch()) {
+				s.dpcTimeout(p, running)
 				return
 			}
 		}
@@ -56,10 +64,26 @@ func (s *System) watchDPCs() {
 	s.watching.Store(false)
 }
 
-// dpcTimeout is the bugcheck of a DPC that has taken too long on p.
-func (s *System) dpcTimeout(p *Processor) {
+// atDispatch reports whether p is at DISPATCH_LEVEL or above, for somebody who does not hold it.
+func (p *Processor) atDispatch() bool {
+	irql, err := guest.Load8(p.region.Base() + pcrIrql)
+	return err == nil && nt.IRQL(irql) >= nt.DISPATCH_LEVEL
+}
+
+// dpcTimeout is the bugcheck of a DPC that has taken too long on p, or of a thread that has kept p
+// at DISPATCH_LEVEL for too long.
+func (s *System) dpcTimeout(p *Processor, running bool) {
 	ticks := uint64(s.dpcLimit / (TimeIncrement * 100))
-	s.Crash(&Bugcheck{Code: nt.DPC_WATCHDOG_VIOLATION, Params: [4]uint64{0, ticks, ticks, 0},
+	b := &Bugcheck{Code: nt.DPC_WATCHDOG_VIOLATION, Params: [4]uint64{0, ticks, ticks, 0},
 		Thread: p.dpcThread.Object, ThreadID: p.dpcThread.ID,
-		Reason: fmt.Sprintf("a DPC has run on processor %d for %v", p.number, s.dpcLimit)})
+		Reason: fmt.Sprintf("a DPC has run on processor %d for %v", p.number, s.dpcLimit)}
+	if !running {
+		b.Params = [4]uint64{1, ticks, 0, 0}
+		b.Reason = fmt.Sprintf("processor %d has been at DISPATCH_LEVEL or above for %v", p.number,
+			s.dpcLimit)
+		if t := p.held.Load(); t != nil {
+			b.Thread, b.ThreadID = t.Object, t.ID
+		}
+	}
+	s.Crash(b)
 }

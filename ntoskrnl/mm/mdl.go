@@ -201,7 +201,7 @@ const lockFlags = nt.MDL_MAPPED_TO_SYSTEM_VA | nt.MDL_PAGES_LOCKED | nt.MDL_SOUR
 // ProbeAndLockPages is MmProbeAndLockPages: it checks that the buffer of an MDL may be accessed as
 // op says, keeps its pages, and fills in their frames. user is the user memory of the current
 // process, in which a buffer in user space must lie, whatever the mode; a request of user mode
-// cannot name system memory.
+// cannot name system memory. The MDL then names the process whose window its buffer is in.
 //
 // The error is nt.STATUS_ACCESS_VIOLATION, which Windows raises, or a *StopError.
 func (m *Manager) ProbeAndLockPages(mdl nt.Addr, mode nt.ProcessorMode, op LockOperation,
@@ -239,6 +239,10 @@ func (m *Manager) ProbeAndLockPages(mdl nt.Addr, mode nt.ProcessorMode, op LockO
 		return err
 	}
 	m.addLock(mdl, w, s, pages)
+	h.Process = 0
+	if w != nil {
+		h.Process = nt.Addr(w.process.Load())
+	}
 	h.MdlFlags = int16(flagsOf(&h)&^nt.MDL_WRITE_OPERATION | nt.MDL_PAGES_LOCKED)
 	if op != IoReadAccess {
 		h.MdlFlags |= int16(nt.MDL_WRITE_OPERATION)

@@ -46,6 +46,8 @@ type Window struct {
 	user    *guest.Region
 	sys     *guest.Region
 
+	process atomic.Uint64 // the EPROCESS whose window it is
+
 	locked atomic.Int64 // pages that MDLs have locked
 	refs   atomic.Int64 // the owner's, and one for each lock
 
@@ -102,6 +104,9 @@ func (m *Manager) NewWindow(size uintptr, name string) (*Window, error) {
 		rounded /= 2
 	}
 }
+
+// SetProcess says whose window it is: the address of the EPROCESS, which MDLs of its memory name.
+func (w *Window) SetProcess(process nt.Addr) { w.process.Store(uint64(process)) }
 
 func (m *Manager) makeWindow(size uintptr, name string) (*Window, error) {
 	fd, err := guest.SealedMemfd("drvhost-window", int64(size))

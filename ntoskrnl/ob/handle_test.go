@@ -206,3 +206,21 @@ func TestFindHandle(t *testing.T) {
 	_, ok = h.Find(func(e Handle) bool { return false })
 	assert.False(t, ok)
 }
+
+// The owner of an object may give its reference back at any moment, while others do so too.
+func TestReleaseBesideDereference(t *testing.T) {
+	m := managerFor(t)
+	deleted := 0
+	thing := &Type{Name: "Thing", Owned: true, Delete: func(*Object) { deleted++ }}
+	const rounds = 5000
+	for range rounds {
+		o := create(t, m, thing)
+		require.True(t, m.Reference(o.Addr))
+		var both sync.WaitGroup
+		both.Go(func() { m.Release(o) })
+		_, err := m.Dereference(o.Addr)
+		both.Wait()
+		require.NoError(t, err)
+	}
+	assert.Equal(t, rounds, deleted)
+}

@@ -243,16 +243,17 @@ func (m *Manager) Dereference(addr guest.Addr) (left int64, err error) {
 }
 
 func (m *Manager) dereference(o *Object) (left int64, err error) {
-	least := int64(0)
-	if o.owned.Load() {
-		least = 1
-	}
 	for {
 		n, err := guest.Load64(o.count())
 		if err != nil {
 			return 0, err
 		}
-		if left = int64(n) - 1; left < least || left == 0 && o.Handles() > 0 {
+		left = int64(n) - 1
+		if left < o.least() || left == 0 && o.Handles() > 0 {
+			// The owner, or a handle of a moment ago, may have come in between.
+			if now, err := guest.Load64(o.count()); err == nil && now != n {
+				continue
+			}
 			return left, &RefError{Object: o.Addr, Count: left, Type: o.Type.Name}
 		}
 		done, err := guest.CompareAndSwap64(o.count(), n, uint64(left))
@@ -280,6 +281,15 @@ func (m *Manager) dereference(o *Object) (left int64, err error) {
 	}
 	m.delete(o)
 	return 0, nil
+}
+
+// least is the count that a Dereference may leave at least. It must be asked for after the count was
+// read: Release first ends the ownership, and then takes the owner's reference away.
+func (o *Object) least() int64 {
+	if o.owned.Load() {
+		return 1
+	}
+	return 0
 }
 
 // Release gives back the reference that the object's creation gave to its owner, once. It reports

@@ -1,0 +1,158 @@
+package service
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl/cm"
+)
+
+func TestMain(m *testing.M) {
+	if path := os.Getenv("DRVHOST_TEST_STORE"); path != "" {
+		writeForEver(path)
+	}
+	os.Exit(m.Run())
+}
+
+func openStore(t *testing.T, path string) *Store {
+	t.Helper()
+	s, err := Open(path, cm.New)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = s.Close() }) // it may be closed already
+	return s
+}
+
+const software = `\Registry\Machine\Software`
+
+func dump(r *cm.Registry) string {
+	var b strings.Builder
+	for c := range r.Changes {
+		fmt.Fprintf(&b, "%v %s %q %d %x %v\n", c.Op, c.Key, c.Name, c.Type, c.Data, c.Link)
+	}
+	return b.String()
+}
+
+func TestARegistryIsTheSameWhenItIsOpenedAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "state", "registry.db")
+	s := openStore(t, path)
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 1))
+	name := func() string { return []string{"a", "B", "b-c", "a-", "é", "d"}[random.IntN(6)] }
+	require.NoError(t, s.Batch(func() error {
+		for range 1500 {
+			key := software
+			for range 1 + random.IntN(4) {
+				key += `\` + name()
+			}
+			k, _, status := s.Registry.Create(nil, key, cm.CreateOptions{Parents: true,
+				Volatile: random.IntN(9) == 0})
+			if status != nt.STATUS_SUCCESS {
+				continue
+			}
+			switch random.IntN(7) {
+			case 0, 1, 2:
+				k.Set(name(), uint32(random.IntN(12)), []byte(name()))
+			case 3:
+				k.DeleteValue(name())
+			case 4:
+				k.Delete()
+			case 5:
+				k.Rename(name())
+			case 6:
+				k.SetSecurity([]byte(name()))
+			}
+		}
+		return nil
+	}))
+	before := dump(s.Registry)
+	require.NotEmpty(t, before)
+	require.NoError(t, s.Close())
+	assert.Equal(t, before, dump(openStore(t, path).Registry))
+}
+
+func TestAStoreIsOpenOnce(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "registry.db")
+	s := openStore(t, path)
+	_, err := Open(path, cm.New)
+	require.ErrorIs(t, err, ErrInUse)
+	require.NoError(t, s.Close())
+	_, _, status := s.Registry.Create(nil, software, cm.CreateOptions{})
+	assert.Equal(t, nt.STATUS_REGISTRY_IO_FAILED, status, "nothing is lost unseen")
+	require.Error(t, s.Err())
+}
+
+func TestAForeignFileIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "registry.db")
+	require.NoError(t, os.WriteFile(path, []byte(strings.Repeat("no database", 5000)), 0o600))
+	_, err := Open(path, cm.New)
+	require.ErrorContains(t, err, path)
+}
+
+// writeForEver is the child of the test below: it counts in pairs of values, and says what is done.
+func writeForEver(path string) {
+	s, err := Open(path, cm.New)
+	if err != nil {
+		fmt.Println("error", err)
+		os.Exit(1)
+	}
+	k, _, _ := s.Registry.Create(nil, software, cm.CreateOptions{})
+	for i := 0; ; i++ {
+		if err := s.Batch(func() error {
+			k.Set("first", nt.REG_DWORD, cm.DWord(uint32(i)))
+			k.Set("second", nt.REG_DWORD, cm.DWord(uint32(i)))
+			_, _, _ = s.Registry.Create(k, strconv.Itoa(i), cm.CreateOptions{})
+			return nil
+		}); err != nil {
+			os.Exit(1)
+		}
+		fmt.Println("done", i)
+	}
+}
+
+func TestAKilledWriterLosesNothingThatWasDone(t *testing.T) {
+	exe, err := os.Executable()
+	require.NoError(t, err)
+	path := filepath.Join(t.TempDir(), "registry.db")
+	for round := range 8 {
+		cmd := exec.Command(exe)
+		cmd.Env = append(os.Environ(), "DRVHOST_TEST_STORE="+path)
+		out, err := cmd.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, cmd.Start())
+		lines := bufio.NewScanner(out)
+		done, stop := -1, 1+rand.IntN(6)
+		for done < stop && lines.Scan() {
+			_, err := fmt.Sscanf(lines.Text(), "done %d", &done)
+			require.NoError(t, err, lines.Text())
+		}
+		require.NoError(t, cmd.Process.Kill())
+		for lines.Scan() {
+			_, _ = fmt.Sscanf(lines.Text(), "done %d", &done) // the last line may be cut off
+		}
+		_ = cmd.Wait()
+		s := openStore(t, path)
+		k, status := s.Registry.Open(nil, software, false)
+		require.Equal(t, nt.STATUS_SUCCESS, status, round)
+		first, _ := k.Value("first")
+		second, _ := k.Value("second")
+		assert.Equal(t, first.Data, second.Data, "a batch is done as a whole")
+		n, ok := first.Number()
+		require.True(t, ok)
+		assert.GreaterOrEqual(t, int(n), done)
+		_, status = s.Registry.Open(k, strconv.Itoa(int(n)), false)
+		assert.Equal(t, nt.STATUS_SUCCESS, status)
+		require.NoError(t, s.Close())
+	}
+}

@@ -2,6 +2,7 @@ package devobj
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
@@ -41,6 +42,9 @@ type Device struct {
 	Driver *Driver
 	// Name is the object's full name, or "".
 	Name string
+
+	// Descriptor is the security descriptor that was set, or nil: then everybody may do everything.
+	Descriptor atomic.Pointer[nt.Descriptor]
 
 	object    *ob.Object
 	extension guest.Ptr[nt.DevObjExtension]

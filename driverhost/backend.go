@@ -10,6 +10,7 @@ import (
 	"github.com/drvhost/drvhost/driverhost/wire"
 	"github.com/drvhost/drvhost/irp"
 	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl"
 )
 
 // backend serves the clients of a socket with a host's devices.
@@ -51,6 +52,7 @@ func (b backend) Open(req *wire.OpenRequest) (wire.File, wire.OpenResult, error)
 				ShareAccess: uint16(hello.Share), Options: hello.Options},
 			Disposition: uint8(hello.Disposition), FileAttributes: uint16(hello.Attributes),
 		},
+		subject:  ntoskrnl.SubjectSIDs(req.Peer.UID, append(req.Peer.Groups, req.Peer.GID)...),
 		blocking: blocking, gone: req.Gone(),
 	})
 	opened.Store(true)

@@ -26,9 +26,9 @@ import (
 	"github.com/drvhost/drvhost/fixtures"
 )
 
-// Containment: who notices a bug, over the socket. Each case injects one, with a host process of its
-// own, a client that brings the bug about, another client of the same host that waits for a request,
-// and a second host with a client. The test's log is the table of what each of them saw.
+// Containment: who notices a bug, over the socket. Each case injects one, with a host process of
+// its own, a client that brings the bug about, another client of the same host that waits for a
+// request, and a second host with a client. The test's log is the table of what each of them saw.
 
 // A host whose clients may do it any harm. It loads a driver for each line that it reads, and ends
 // in order at SIGTERM or after a crash.
@@ -141,6 +141,8 @@ func (h *contained) works(name string, code uint32) string {
 	return saw(err)
 }
 
+var bugcheckName = regexp.MustCompile(`bugcheck (?:bugcheck )?(\S+)`)
+
 // saw puts an error in the words of the table.
 func saw(err error) string {
 	var gone *client.HostGoneError
@@ -148,7 +150,7 @@ func saw(err error) string {
 	case err == nil:
 		return "nothing"
 	case errors.As(err, &gone):
-		if name := regexp.MustCompile(`bugcheck (?:bugcheck )?(\S+)`).FindStringSubmatch(gone.Text); name != nil {
+		if name := bugcheckName.FindStringSubmatch(gone.Text); name != nil {
 			return "host ended: " + name[1]
 		}
 		return "host ended: " + gone.Status.String()
@@ -177,7 +179,7 @@ type containment struct {
 }
 
 func newContainment(t *testing.T, dir string, second *contained) *containment {
-	c := &containment{contained: startContained(t, dir, "faults", "harm", "seh", "echo"), second: second}
+	c := &containment{contained: startContained(t, dir, "faults", "harm", "echo"), second: second}
 	c.watch = c.open("Echo")
 	c.pending = async(background, c.open("Echo"), fixtures.IOCTL_ECHO_PEND_FOREVER, nil, nil)
 	eventually(t, "pended", func() bool { return counts(t, c.watch).Waiting == 1 })
@@ -294,6 +296,7 @@ func TestContainment(t *testing.T) {
 	put32 := func(at int, v uint32) func([]byte) {
 		return func(m []byte) { binary.LittleEndian.PutUint32(m[at:], v) }
 	}
+	none := func([]byte) {}
 	garbage := pattern(200, 0x5A)
 	dir := runtimeDir(t)
 	second := startContained(t, dir, "bench")
@@ -348,8 +351,8 @@ func TestContainment(t *testing.T) {
 			"ended, 0 stuck"},
 		{"client", "garbage after Hello", raw(true, garbage, garbage[:17]), "disconnected",
 			"ended, 0 stuck"},
-		{"client", "half messages", raw(true, request(16, func([]byte) {})[:7], request(40, func([]byte) {}),
-			request(100, func([]byte) {})[:80]), "disconnected", "ended, 0 stuck"},
+		{"client", "half messages", raw(true, request(16, none)[:7], request(40, none),
+			request(100, none)[:80]), "disconnected", "ended, 0 stuck"},
 		{"client", "enormous sizes", raw(true, request(100, put32(0, 0xFFFFFFFF)),
 			request(100, put32(32, 0xFFFFFFFF)), request(100, put32(32, 0x80000000))), "disconnected",
 			"ended, 0 stuck"},
@@ -400,4 +403,19 @@ func TestContainment(t *testing.T) {
 	require.NoError(t, w.Flush())
 	t.Log("\n" + table.String())
 	assert.Equal(t, "ended, 0 stuck", second.stop())
+}
+
+func TestAPanicInAnExportIsABugcheckWithBothStacks(t *testing.T) {
+	h, err := driverhost.New(driverhost.Options{Print: func(string) { panic("a bug in the host") }})
+	require.NoError(t, err)
+	defer h.Close()
+	_, err = h.Load(fixture(t, "hello"))
+	require.Error(t, err)
+	report, ok := h.CrashReport()
+	require.True(t, ok)
+	assert.Equal(t, "DRVHOST_FAULT", report.Name)
+	assert.Contains(t, report.Reason, "a bug in the host")
+	require.NotEmpty(t, report.Stack)
+	assert.Regexp(t, `hello\.sys\+0x`, report.Stack[0], "the driver's")
+	assert.Contains(t, report.HostStack, "containment_test.go", "the host's")
 }

@@ -22,9 +22,9 @@ import (
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 )
 
-// Corruption: what a driver may scribble on, a bit or a field at a time, and what becomes of it. Each
-// case has a host of its own, with a request that pends. The outcome may be anything that has a name:
-// success, a status, a bugcheck; but not a panic of the host's Go code, and not a hang.
+// Corruption: what a driver may scribble on, a bit or a field at a time, and what becomes of it.
+// Each case has a host of its own, with a request that pends. The outcome may be anything that has
+// a name: success, a status, a bugcheck; but not a panic of the host's Go code, and not a hang.
 
 const (
 	// corruptions is how many cases there are, and corruptionSeed from which they are made;
@@ -35,10 +35,12 @@ const (
 	hang = 30 * time.Second
 )
 
+type addresses = fixtures.HarmAddresses
+
 // structure is something that drivers can reach.
 type structure struct {
 	name string
-	at   func(a *fixtures.HarmAddresses) uint64
+	at   func(a *addresses) uint64
 	// from and to are the bytes that are corrupted, from the address on.
 	from, to int
 }
@@ -49,22 +51,22 @@ const (
 )
 
 var structures = []structure{
-	{"IRP", func(a *fixtures.HarmAddresses) uint64 { return a.IRP }, 0, 0xD0},
-	{"IO_STACK_LOCATION", func(a *fixtures.HarmAddresses) uint64 { return a.Stack }, 0, 0x48},
-	{"pool header of an IRP", func(a *fixtures.HarmAddresses) uint64 { return a.IRP }, -poolHeader, 0},
-	{"DEVICE_OBJECT", func(a *fixtures.HarmAddresses) uint64 { return a.Device }, -objectHeader, 0x150},
-	{"DRIVER_OBJECT", func(a *fixtures.HarmAddresses) uint64 { return a.Driver }, -objectHeader, 0x150},
-	{"FILE_OBJECT", func(a *fixtures.HarmAddresses) uint64 { return a.File }, -objectHeader, 0xD8},
-	{"MDL", func(a *fixtures.HarmAddresses) uint64 { return a.MDL }, 0, 0x38},
-	{"KEVENT", func(a *fixtures.HarmAddresses) uint64 { return a.Event }, 0, 0x18},
-	{"KTIMER", func(a *fixtures.HarmAddresses) uint64 { return a.Timer }, 0, 0x40},
-	{"KDPC", func(a *fixtures.HarmAddresses) uint64 { return a.DPC }, 0, 0x40},
-	{"ETHREAD", func(a *fixtures.HarmAddresses) uint64 { return a.Thread }, -objectHeader, 0x200},
-	{"EPROCESS", func(a *fixtures.HarmAddresses) uint64 { return a.Process }, -objectHeader, 0x200},
-	{"KPCR", func(a *fixtures.HarmAddresses) uint64 { return a.PCR }, 0, 0x240},
-	{"LIST_ENTRY", func(a *fixtures.HarmAddresses) uint64 { return a.List }, 0, 0x10},
-	{"pool header", func(a *fixtures.HarmAddresses) uint64 { return a.Block }, -poolHeader, 0},
-	{"IO_WORKITEM", func(a *fixtures.HarmAddresses) uint64 { return a.WorkItem }, -poolHeader, 0x40},
+	{"IRP", func(a *addresses) uint64 { return a.IRP }, 0, 0xD0},
+	{"IO_STACK_LOCATION", func(a *addresses) uint64 { return a.Stack }, 0, 0x48},
+	{"pool header of an IRP", func(a *addresses) uint64 { return a.IRP }, -poolHeader, 0},
+	{"DEVICE_OBJECT", func(a *addresses) uint64 { return a.Device }, -objectHeader, 0x150},
+	{"DRIVER_OBJECT", func(a *addresses) uint64 { return a.Driver }, -objectHeader, 0x150},
+	{"FILE_OBJECT", func(a *addresses) uint64 { return a.File }, -objectHeader, 0xD8},
+	{"MDL", func(a *addresses) uint64 { return a.MDL }, 0, 0x38},
+	{"KEVENT", func(a *addresses) uint64 { return a.Event }, 0, 0x18},
+	{"KTIMER", func(a *addresses) uint64 { return a.Timer }, 0, 0x40},
+	{"KDPC", func(a *addresses) uint64 { return a.DPC }, 0, 0x40},
+	{"ETHREAD", func(a *addresses) uint64 { return a.Thread }, -objectHeader, 0x200},
+	{"EPROCESS", func(a *addresses) uint64 { return a.Process }, -objectHeader, 0x200},
+	{"KPCR", func(a *addresses) uint64 { return a.PCR }, 0, 0x240},
+	{"LIST_ENTRY", func(a *addresses) uint64 { return a.List }, 0, 0x10},
+	{"pool header", func(a *addresses) uint64 { return a.Block }, -poolHeader, 0},
+	{"IO_WORKITEM", func(a *addresses) uint64 { return a.WorkItem }, -poolHeader, 0x40},
 }
 
 // corruption is one change to memory.
@@ -92,7 +94,7 @@ func (c corruption) apply() error {
 }
 
 // newCorruption chooses one, of half the cases a bit, of the others a field.
-func newCorruption(r *rand.Rand, a *fixtures.HarmAddresses) corruption {
+func newCorruption(r *rand.Rand, a *addresses) corruption {
 	s := structures[r.IntN(len(structures))]
 	if r.IntN(2) == 0 {
 		at, bit := s.from+r.IntN(s.to-s.from), r.IntN(8)

@@ -72,7 +72,7 @@ func (r Result) count(n int) int {
 func (h *Host) Open(name string, opts OpenOptions) (*File, error) {
 	s, status, _, err := h.openSession(opening{
 		client: self, program: func() string { return "drvhost" },
-		name: wire.TrimDevicePrefix(name), info: opts.info(),
+		name: wire.TrimDevicePrefix(name), info: opts.info(), subject: selfSubject(),
 	})
 	if err == nil && s == nil {
 		err = status

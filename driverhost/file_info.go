@@ -3,9 +3,11 @@ package driverhost
 import (
 	"context"
 	"os"
+	"sync"
 
 	"github.com/drvhost/drvhost/irp"
 	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl"
 )
 
 // FileRequest is a request of any major function that a client may send, on a file of this process.
@@ -67,3 +69,14 @@ func (f *File) ask(op string, r FileRequest) (int, error) {
 
 // owns reports whether a user may do what only the host's owner may.
 func (h *Host) owns(uid uint32) bool { return uid == 0 || uid == uint32(os.Getuid()) }
+
+// selfSubject gives the SIDs of this process's user.
+var selfSubject = sync.OnceValue(func() []nt.SID {
+	groups := []uint32{uint32(os.Getgid())}
+	if more, err := os.Getgroups(); err == nil {
+		for _, g := range more {
+			groups = append(groups, uint32(g))
+		}
+	}
+	return ntoskrnl.SubjectSIDs(uint32(os.Getuid()), groups...)
+})

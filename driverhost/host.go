@@ -44,6 +44,9 @@ type Options struct {
 	// DPCTimeLimit is how long a DPC may run, and a processor stay at DISPATCH_LEVEL, before that is a
 	// bugcheck; 0 is 20 s.
 	DPCTimeLimit time.Duration
+	// Volumes are the directories that drivers see as drives, by the drive's letter; they are opened
+	// by New.
+	Volumes map[string]string
 	// OnCrash is told of the bugcheck that ends the host.
 	OnCrash func(b *ke.Bugcheck)
 	// Patience is how long Close waits for requests that were cancelled and for a DriverUnload; 0 is
@@ -105,7 +108,7 @@ func New(opts Options) (*Host, error) {
 		Log:   opts.Log.Named(logKernel),
 		Print: opts.Print, Trace: opts.Trace, FailMissing: opts.FailMissing,
 		NoPatch: opts.NoPatch, DPCTimeLimit: opts.DPCTimeLimit, Registry: opts.Registry,
-		OnLinks: h.linksChanged, OnCrash: h.crashed})
+		Volumes: opts.Volumes, OnLinks: h.linksChanged, OnCrash: h.crashed})
 	if err != nil {
 		return nil, err
 	}
@@ -383,6 +386,9 @@ func (h *Host) SyncLinks() error {
 	have := make(map[string]bool)
 	for _, l := range h.Kernel.Ob.Links(dosDevices) {
 		name := strings.TrimPrefix(l.Path, dosDevices+`\`)
+		if h.Kernel.IsDrive(name) {
+			continue
+		}
 		have[name] = true
 		if h.claimed[name] {
 			continue

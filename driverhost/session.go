@@ -13,6 +13,7 @@ import (
 	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/irp"
 	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
 )
@@ -123,6 +124,7 @@ type opening struct {
 	program func() string
 	name    string // without \\.\
 	info    irp.OpenInfo
+	subject []nt.SID // who the client is
 	// blocking, if set, is told whenever the thread is about to wait.
 	blocking func()
 	// gone, if set, is closed when the client has ended; then the open is cancelled.
@@ -145,6 +147,11 @@ func (h *Host) openSession(o opening) (s *session, status nt.Status, information
 		return nil, status, 0, nil
 	}
 	o.info.Name = rest
+	status = ntoskrnl.CheckDeviceAccess(dev, rest, o.subject, &o.info.Access)
+	if status != nt.STATUS_SUCCESS {
+		h.gate.leave()
+		return nil, status, 0, nil
+	}
 	s = &session{h: h, name: o.name, client: o.client}
 	s.gate.init()
 	var first bool

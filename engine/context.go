@@ -115,6 +115,7 @@ const (
 const (
 	pageFaultWrite       = 2
 	pageFaultInstruction = 16
+	pageFaultKey         = 32
 )
 
 // The fault's signal numbers, for the two cases that have no vector of their own.
@@ -135,6 +136,10 @@ func (f *Fault) IsWrite() bool { return f.IsPageFault() && f.Code&pageFaultWrite
 
 // IsExecute reports that the access of a page fault was an instruction fetch.
 func (f *Fault) IsExecute() bool { return f.IsPageFault() && f.Code&pageFaultInstruction != 0 }
+
+// IsForbidden reports that the page tables allow the access of a page fault and a protection key does
+// not: guest code wrote to the host's own memory.
+func (f *Fault) IsForbidden() bool { return f.IsPageFault() && f.Code&pageFaultKey != 0 }
 
 // Kicked reports whether a kick is waiting to be delivered.
 func (c *Context) Kicked() bool { return atomic.LoadUint32(&c.kick) != 0 }

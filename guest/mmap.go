@@ -30,6 +30,46 @@ func mmap(addr, size uintptr, prot Prot, flags, fd int, off int64) error {
 		munmap(got, size)
 		return unix.EEXIST
 	}
+	return Own(addr, size, prot)
+}
+
+// protectionKey is the key of all guest memory, 0 for none.
+var protectionKey int
+
+// UseKey gives all guest memory a protection key of the processor's. It is called before anything is
+// allocated.
+func UseKey(key int) error {
+	protectionKey = key
+	s := defaultSpace.Load()
+	if s == nil {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(*s.table.Load()) > 0 {
+		return errors.New("guest: there is memory without a protection key already")
+	}
+	for i := range s.arenas {
+		for _, f := range s.arenas[i].free.spans {
+			if err := Own(f.start, f.end-f.start, ProtNone); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Own gives memory that the guest may touch the key of UseKey, if there is one. prot is what the
+// memory has already.
+func Own(addr, size uintptr, prot Prot) error {
+	if protectionKey == 0 {
+		return nil
+	}
+	_, _, errno := unix.Syscall6(unix.SYS_PKEY_MPROTECT, addr, size, uintptr(prot),
+		uintptr(protectionKey), 0, 0)
+	if errno != 0 {
+		return errno
+	}
 	return nil
 }
 

@@ -85,11 +85,12 @@ func ParseDescriptor(b []byte) (d Descriptor, err error) {
 		d.NullDACL = true
 		return d, nil
 	}
-	d.DACL, err = parseACL(dacl)
+	d.DACL, err = ParseACL(dacl)
 	return d, err
 }
 
-func parseACL(b []byte) (aces []ACE, err error) {
+// ParseACL reads an ACL. Entries that neither allow nor deny have no SID. STATUS_INVALID_ACL.
+func ParseACL(b []byte) (aces []ACE, err error) {
 	le := binary.LittleEndian
 	if len(b) < 8 {
 		return nil, STATUS_INVALID_ACL

@@ -209,6 +209,7 @@ func (k *Kernel) Unload(d *Driver) (left []string, err error) {
 	if importer := k.importer(d); importer != "" {
 		return nil, &BusyError{Driver: d.Service, Importer: importer}
 	}
+	k.waitForCloses()
 	opens, begun := k.Dev.BeginUnload(d.Driver)
 	if !begun {
 		return nil, &BusyError{Driver: d.Service, Opens: opens}

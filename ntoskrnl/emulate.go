@@ -184,8 +184,8 @@ func (m *machine) Counter(n uint32) (v uint64, ok bool) {
 	return 0, n < 4 || n >= fixed && n < fixed+3
 }
 
-// Interrupts implements insn.Machine. The flag is the thread's, and advisory: it says what the thread
-// has last done to it, and keeps nothing from running.
+// Interrupts implements insn.Machine. The flag is the thread's, and advisory: it says what the
+// thread has last done to it, and keeps nothing from running.
 func (m *machine) Interrupts() bool { return !m.interruptsOff }
 
 // SetInterrupts implements insn.Machine.

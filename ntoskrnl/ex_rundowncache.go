@@ -6,8 +6,8 @@ import (
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
 )
 
-// Cache-aware run-down protection. A reference is one EX_RUNDOWN_REF with a cache line of its own, for
-// all processors.
+// Cache-aware run-down protection. A reference is one EX_RUNDOWN_REF with a cache line of its own,
+// for all processors.
 var exRundownCacheExports = []Export{
 	{Name: "ExAllocateCacheAwareRundownProtection", Fn: fn2(exAllocateCacheAwareRundownProtection),
 		Params: "PoolType PoolTag:tag", MaxIRQL: dispatch, Support: Full},
@@ -51,7 +51,8 @@ func exAllocateCacheAwareRundownProtection(c *Call, kind nt.PoolType, tag mm.Tag
 	return a
 }
 
-// exSizeOfRundownProtectionCacheAware gives the size of a reference that the driver allocates itself.
+// exSizeOfRundownProtectionCacheAware gives the size of a reference that the driver allocates
+// itself.
 //
 //	SIZE_T ExSizeOfRundownProtectionCacheAware(VOID)
 //

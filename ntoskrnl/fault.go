@@ -49,7 +49,11 @@ func (k *Kernel) fault(t *ke.Thread, f *engine.Fault) {
 				Params: [4]uint64{trapDoubleFault, t.Context().GPR[engine.RSP], f.Addr, uint64(rip)},
 				Reason: fmt.Sprintf("kernel stack overflow at %s", k.Where(rip))})
 		}
-		k.memoryFault(t, f.Addr, op, rip, "")
+		how := ""
+		if f.IsForbidden() {
+			how = "the host's own memory, which a protection key has kept"
+		}
+		k.memoryFault(t, f.Addr, op, rip, how)
 	case isInterrupt(f, interruptFastFail):
 		k.fastFail(t, rip)
 	case isInterrupt(f, interruptAssertion):

@@ -23,8 +23,8 @@ const (
 	connectMessageBasedPassive = 5
 )
 
-// connectParameters is IO_CONNECT_INTERRUPT_PARAMETERS with what is fully specified. The others have
-// the same members up to ServiceContext.
+// connectParameters is IO_CONNECT_INTERRUPT_PARAMETERS with what is fully specified. The others
+// have the same members up to ServiceContext.
 type connectParameters struct {
 	Version         uint32
 	Device          guest.Addr
@@ -48,13 +48,13 @@ type disconnectParameters struct {
 	InterruptObject guest.Addr
 }
 
-// ioConnectInterruptEx makes an interrupt object. Interrupts that the system would find by the device,
-// those of a line and those with messages, are not there.
+// ioConnectInterruptEx makes an interrupt object. Interrupts that the system would find by the
+// device, those of a line and those with messages, are not there.
 //
 //	NTSTATUS IoConnectInterruptEx(PIO_CONNECT_INTERRUPT_PARAMETERS Parameters)
 //
-// STATUS_INVALID_PARAMETER_1 for a version that there is not, STATUS_INVALID_PARAMETER without a device,
-// STATUS_NOT_FOUND for a device without interrupts, STATUS_INVALID_PARAMETER_10 for a mask without
+// STATUS_INVALID_PARAMETER_1 for a version that there is not, STATUS_INVALID_PARAMETER without a
+// device, STATUS_NOT_FOUND for a device without interrupts, STATUS_INVALID_PARAMETER_10 for a mask without
 // a processor of the system, and what IoConnectInterrupt gives. "IoConnectInterruptEx function
 // (wdm.h)".
 func ioConnectInterruptEx(c *Call, parameters guest.Addr) nt.Status {

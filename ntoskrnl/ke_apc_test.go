@@ -102,6 +102,12 @@ func TestAlerts(t *testing.T) {
 	assert.Equal(t, nt.STATUS_TIMEOUT, r.poll(event), "a wait that is not alertable")
 	assert.Equal(t, nt.STATUS_ALERTED, r.status("KeWaitForSingleObject", event, 0, 0, 1, 0))
 	assert.False(t, r.bool("KeTestAlertThread", 0))
+	handle := r.mem(8)
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwCreateEvent", handle, 0x1F0003, 0, 1, 0))
+	r.call("KeAlertThread", self, 0)
+	assert.Equal(t, nt.STATUS_TIMEOUT, r.status("ZwWaitForSingleObject", r.u64(handle), 0, r.due(0)))
+	assert.Equal(t, nt.STATUS_ALERTED, r.status("ZwWaitForSingleObject", r.u64(handle), 1, 0))
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwClose", r.u64(handle)))
 	r.call("KeAlertThread", self, 1)
 	assert.Equal(t, nt.STATUS_ALERTED, r.status("KeWaitForMultipleObjects", 1, array, 1, 0, 1, 1, 0,
 		0), "user mode")

@@ -22,8 +22,8 @@ type loopCall struct {
 // lastResult as the first argument is what the call before it gave.
 const lastResult = ^uint64(0)
 
-// guestLoop makes a function that makes the calls, in their order, as many times as its argument says.
-// They go through a table, as a driver's imports do.
+// guestLoop makes a function that makes the calls, in their order, as many times as its argument
+// says. They go through a table, as a driver's imports do.
 func (r *driverRig) guestLoop(calls ...loopCall) guest.Addr {
 	text := []byte{
 		0x53,                   // push rbx
@@ -69,8 +69,8 @@ func (r *driverRig) timeLoop(th *ke.Thread, loop guest.Addr, rounds int) float64
 	return float64(time.Since(start).Nanoseconds()) / float64(rounds)
 }
 
-// bareExit gives what a call of an export takes that does nothing. The least of several runs counts:
-// the others were disturbed.
+// bareExit gives what a call of an export takes that does nothing. The least of several runs
+// counts: the others were disturbed.
 func (r *driverRig) bareExit() float64 {
 	loop := r.guestLoop(loopCall{name: "KeQueryTimeIncrement"})
 	least := r.timeLoop(r.thread, loop, 1000)

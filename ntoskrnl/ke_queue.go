@@ -69,9 +69,10 @@ func keInsertHeadQueue(c *Call, queue, entry guest.Addr) int32 {
 //
 //	PLIST_ENTRY KeRemoveQueue(PRKQUEUE Queue, KPROCESSOR_MODE WaitMode, PLARGE_INTEGER Timeout)
 //
-// The entry, or as if it were one STATUS_TIMEOUT, STATUS_USER_APC, or STATUS_ABANDONED when the queue
-// was run down. "KeRemoveQueue function (ntifs.h)".
-func keRemoveQueue(c *Call, queue guest.Addr, mode nt.ProcessorMode, timeout guest.Addr) guest.Addr {
+// The entry, or as if it were one STATUS_TIMEOUT, STATUS_USER_APC, or STATUS_ABANDONED when the
+// queue was run down. "KeRemoveQueue function (ntifs.h)".
+func keRemoveQueue(c *Call, queue guest.Addr, mode nt.ProcessorMode,
+	timeout guest.Addr) guest.Addr {
 	entry, status, err := c.T.RemoveQueue(queue, waitOptions(c.timeout(timeout), mode, nt.FALSE))
 	c.Must(err)
 	if status != nt.STATUS_SUCCESS {

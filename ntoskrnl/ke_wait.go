@@ -19,8 +19,7 @@ var keWaitExports = []Export{
 			"WaitBlocks",
 		MaxIRQL: dispatch, Support: Full},
 	{Name: "KeDelayExecutionThread", Fn: fn3(keDelayExecutionThread),
-		Params: "WaitMode:d Alertable:b Interval", MaxIRQL: apc, Support: Partial,
-		Note: "nothing alerts a thread, and there are no APCs"},
+		Params: "WaitMode:d Alertable:b Interval", MaxIRQL: apc, Support: Full},
 	{Name: "KeStallExecutionProcessor", Fn: do1(keStallExecutionProcessor), Hal: true,
 		Params: "MicroSeconds:d", MaxIRQL: anyIRQL, Support: Full},
 }

@@ -45,6 +45,9 @@ type Options struct {
 	DPCTimeLimit time.Duration
 	// Registry is the registry; nil gives the kernel one of its own, with what Windows has.
 	Registry *cm.Registry
+	// Volumes are the directories that drivers see as drives, by the drive's letter. Each is opened
+	// when the kernel is made, and nothing outside it can be reached through it.
+	Volumes map[string]string
 	// OnLinks is told when a symbolic link was made or deleted.
 	OnLinks func()
 	// OnCrash is told of the bugcheck that ends the kernel.
@@ -91,6 +94,13 @@ type Kernel struct {
 	registryCookies   atomic.Int64
 
 	notify notifyRoutines
+
+	volumes   volumes
+	closingMu sync.Mutex
+	closing   []*kernelFile // whose last handle was closed
+
+	closesLater int           // files that end on goroutines of their own
+	closesDone  chan struct{} // closed when there are none, if somebody waits
 
 	mu           sync.Mutex
 	drivers      []*Driver
@@ -152,6 +162,11 @@ func New(opts Options) (_ *Kernel, err error) {
 		return nil, err
 	}
 	k.IO = irp.New(k.space, k.Mm, k.Dev)
+	k.types.file.Closed = k.fileClosed
+	k.IO.Security = deviceSecurity{}
+	if err = k.mountVolumes(opts.Volumes); err != nil {
+		return nil, err
+	}
 	if err = k.fillVariables(); err != nil {
 		return nil, err
 	}
@@ -182,6 +197,7 @@ func (k *Kernel) Close() error {
 	for _, r := range *k.reports.Load() {
 		errs = append(errs, r.free())
 	}
+	errs = append(errs, k.unmountVolumes())
 	if k.IO != nil {
 		errs = append(errs, k.IO.Close())
 	}

@@ -252,6 +252,7 @@ func (c *Call) close(h nt.Handle, mode nt.ProcessorMode) nt.Status {
 // closeIn closes a handle of a table.
 func (c *Call) closeIn(table *ob.HandleTable, h nt.Handle) nt.Status {
 	status, err := table.Close(h)
+	c.finishFiles(c.T)
 	c.Must(err)
 	if status != nt.STATUS_SUCCESS && ob.IsKernelHandle(h) {
 		const closedProtected, closedInvalid = 0, 1

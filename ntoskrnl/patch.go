@@ -24,10 +24,10 @@ type UntrappedInstruction struct {
 }
 
 // UntrappedInstructions finds, in the executable sections of an image, the instructions that do not
-// trap in a process: pushf and popf, sgdt, sidt, sldt, str and smsw, cpuid, rdtscp and rdpid, vmcall,
-// vmmcall and vmfunc, and those that read and write the bases of FS and GS. Those in provable code
-// are replaced when the driver is loaded, so that they trap and are emulated: a driver that reads its
-// own code sees hlt, followed by int3, in their place.
+// trap in a process: pushf and popf, sgdt, sidt, sldt, str and smsw, cpuid, rdtscp and rdpid,
+// vmcall, vmmcall and vmfunc, and those that read and write the bases of FS and GS. Those in
+// provable code are replaced when the driver is loaded, so that they trap and are emulated: a
+// driver that reads its own code sees hlt, followed by int3, in their place.
 func UntrappedInstructions(img *pe.Image) (all []UntrappedInstruction) {
 	for _, s := range untrapped(img) {
 		all = append(all, UntrappedInstruction{s.RVA, s.Name, s.Why})
@@ -85,13 +85,16 @@ func (t *patchTable) change(f func(all map[uint64]*insn.Patch)) {
 
 // patch patches a module that is mapped and still writable, and logs what stays native.
 func (k *Kernel) patch(m *pe.Module) error {
-	if k.opts.NoPatch {
+	if k.opts.NoPatch && !k.log.IsInfo() {
 		return nil
 	}
 	sites := untrapped(m.Image())
 	patches := make(map[uint64]*insn.Patch, len(sites))
 	for _, s := range sites {
 		at := m.Addr(s.RVA)
+		if k.opts.NoPatch {
+			s.Why = "patching is turned off"
+		}
 		if s.Why == "" {
 			if s.Why = k.patchSite(at, s, patches); s.Why == "" {
 				continue

@@ -272,6 +272,7 @@ func (k *Kernel) EndProcess(p *ke.Process) {
 		}
 	}
 	handlesOf(p).CloseAll()
+	k.finishFilesElsewhere()
 	p.End(nt.STATUS_SUCCESS)
 }
 

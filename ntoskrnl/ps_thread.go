@@ -1,6 +1,8 @@
 package ntoskrnl
 
 import (
+	"sync/atomic"
+
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
@@ -175,18 +177,24 @@ func psCreateSystemThread(c *Call, handle guest.Addr, access uint32, attributes 
 		defer c.dereference(c.Ob.Find(p.Object))
 	}
 	Store(c, handle, nt.Handle(0))
-	// The thread waits until the caller has its handle.
-	ready, run := make(chan struct{}), false
+	// The thread waits until the caller has its handle. It waits without a processor: the caller may
+	// lose its own meanwhile, in a driver's routine that is told of the thread.
+	var ready, run atomic.Bool
 	t, err := c.Ke.StartSystemThread(p, func(t *ke.Thread) {
-		<-ready
-		if run {
+		if !ready.Load() {
+			t.Park(ready.Load)
+		}
+		if run.Load() {
 			t.Call(routine, uint64(context))
 		}
 	}, nil)
 	if err != nil {
 		return nt.STATUS_INSUFFICIENT_RESOURCES
 	}
-	defer close(ready)
+	defer func() {
+		ready.Store(true)
+		t.Unpark()
+	}()
 	e := t.ETHREAD()
 	e.StartAddress, e.Win32StartAddress = routine, routine
 	StoreOpt(c, clientID, e.Cid)
@@ -197,7 +205,7 @@ func psCreateSystemThread(c *Call, handle guest.Addr, access uint32, attributes 
 	c.giveHandle(handle, h)
 	c.threadNotify(c.T, t, nt.TRUE)
 	t.Ending = c.Kernel.ThreadEnding
-	run = true
+	run.Store(true)
 	return nt.STATUS_SUCCESS
 }
 

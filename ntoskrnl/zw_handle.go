@@ -25,8 +25,7 @@ var zwHandleExports = []Export{
 		Params:  "Handle ObjectInformationClass:d ObjectInformation ObjectInformationLength:d",
 		MaxIRQL: passive, Support: Partial, Note: "ObjectHandleFlagInformation only"},
 	{Name: "ZwWaitForSingleObject", Fn: fn3(zwWaitForSingleObject),
-		Params: "Handle Alertable:b Timeout", MaxIRQL: passive, Support: Partial,
-		Note: "nothing alerts a thread"},
+		Params: "Handle Alertable:b Timeout", MaxIRQL: passive, Support: Full},
 }
 
 // zwClose closes a handle.
@@ -257,7 +256,7 @@ func zwSetInformationObject(c *Call, h nt.Handle, class uint32, info guest.Addr,
 //
 //	NTSTATUS ZwWaitForSingleObject(HANDLE Handle, BOOLEAN Alertable, PLARGE_INTEGER Timeout)
 //
-// STATUS_SUCCESS, STATUS_TIMEOUT, STATUS_ABANDONED_WAIT_0, STATUS_INVALID_HANDLE.
+// STATUS_SUCCESS, STATUS_TIMEOUT, STATUS_ALERTED, STATUS_USER_APC, STATUS_INVALID_HANDLE.
 // "ZwWaitForSingleObject function (ntifs.h)".
 func zwWaitForSingleObject(c *Call, h nt.Handle, alertable nt.Boolean,
 	timeout guest.Addr) nt.Status {
@@ -275,7 +274,7 @@ func zwWaitForSingleObject(c *Call, h nt.Handle, alertable nt.Boolean,
 	default:
 		return nt.STATUS_SUCCESS
 	}
-	status, err := c.T.WaitForSingleObject(at, limit)
+	status, err := c.T.WaitSingle(at, waitOptions(limit, nt.KernelMode, alertable))
 	return c.statusOr(status, err)
 }
 

@@ -5,8 +5,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -27,8 +29,8 @@ order. A driver without DriverUnload ends with the process. When a driver crashe
 bugcheck is printed on standard error and every client gets an error at once.
 
 Before any of the drivers' code runs, the process gives up what it does not need: files
-outside the runtime directory, the network, other processes, most system calls. See
---sandbox and --limit. Clients reach it through the socket that is open by then.
+outside the runtime directory and its volumes, the network, other processes, most system
+calls. See --sandbox and --limit. Clients reach it by the socket that is open by then.
 
 With --format json each line is an event: {"event": "driver" | "listening" | "print" |
 "crash" | "end", …}.`
@@ -117,7 +119,7 @@ func (a *app) newLoading(flags *hostFlags, box *sandboxFlags) (*loading, error) 
 	}
 	l.entry = l.mode.Begin(l.policy.Limits)
 	l.policy.ReadOnly = ownFiles
-	l.policy.ReadWrite = []string{l.runtimeDir}
+	l.policy.ReadWrite = append(slices.Collect(maps.Values(opts.Volumes)), l.runtimeDir)
 	opts.Print = func(text string) { l.event(printEvent{"print", text}, text) }
 	l.host, err = driverhost.New(opts)
 	return l, err

@@ -26,6 +26,7 @@ type hostFlags struct {
 	log        []string
 	trace      bool
 	reg        []string
+	volumes    []string
 }
 
 func (f *hostFlags) add(flags *pflag.FlagSet) {
@@ -39,6 +40,8 @@ func (f *hostFlags) add(flags *pflag.FlagSet) {
 		"host, wire, kernel, or the drivers' calls of a component of the kernel: ke, io, mm, rtl...")
 	flags.StringArrayVar(&f.reg, "reg", nil,
 		"a .reg `file` whose keys and values the drivers find in the registry (may be repeated)")
+	flags.StringArrayVar(&f.volumes, "volume", nil, "a directory that the drivers see as a drive, "+
+		"as `C=DIR` (may be repeated); they reach nothing outside it")
 	flags.BoolVar(&f.trace, "trace", false, "show every call that a driver makes, on standard error")
 }
 
@@ -59,6 +62,16 @@ func (f *hostFlags) options(w io.Writer) (driverhost.Options, error) {
 		NoPatch: f.noPatch, Log: log}
 	if opts.Registry, err = f.registry(); err != nil {
 		return opts, err
+	}
+	for _, arg := range f.volumes {
+		drive, dir, err := ntoskrnl.ParseVolume(arg)
+		if err != nil {
+			return opts, usage("--volume %v", err)
+		}
+		if opts.Volumes == nil {
+			opts.Volumes = make(map[string]string)
+		}
+		opts.Volumes[drive] = dir
 	}
 	switch {
 	case f.trace:

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/drvhost/drvhost/driverhost/sandbox"
+	"github.com/drvhost/drvhost/engine/native"
 )
 
 // requireSandbox skips where the machine has none.
@@ -57,6 +58,23 @@ func TestAHostIsSandboxedUnlessToldOtherwise(t *testing.T) {
 			assert.Empty(t, entries, "its socket is gone")
 		})
 	}
+}
+
+func TestDriversRunWithProtectionKeys(t *testing.T) {
+	if err := native.KeysAvailable(); err != nil {
+		t.Skip(err)
+	}
+	s := newShell(t)
+	h := s.load("--pkeys", fixture(t, "echo"))
+	for _, code := range []string{"0x222004", "0x22200e", "0x222013"} {
+		r := s.run("ioctl", "Echo", code, "--in", "hello", "--out-size", "64")
+		assert.Contains(t, r.out, "hello", code)
+	}
+	big := strings.Repeat("0123456789abcdef", 64<<10) // a shared memory file
+	r := s.runWith(big, "ioctl", "Echo", "0x222004", "--in", "-", "--out-size", "1048576",
+		"--output", "raw")
+	assert.True(t, r.out == big, "%.80s %s", r.out, r.err)
+	assert.Zero(t, h.end(syscall.SIGTERM), h.errs.String())
 }
 
 func TestALimitHolds(t *testing.T) {

@@ -51,8 +51,8 @@ var examinations = []examination{
 	{"clock source", false, "drivers that read the time often are slow: each read is a system call",
 		clockSource},
 	{"kvm", false, "drivers cannot be run in a virtual machine; they run natively, as usual", kvm},
-	{"protection keys", false, "guest memory cannot be protected from stray writes of the host by " +
-		"the processor", protectionKeys},
+	{"protection keys", false, "`load --pkeys` is refused: a driver's stray write can change the " +
+		"host's own memory unnoticed", protectionKeys},
 	{"umip", false, "sgdt, sidt, sldt, str and smsw in a driver show the machine's own tables " +
 		"instead of trapping", umip},
 }

@@ -4,15 +4,15 @@ package doctor
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/cpu"
 	"golang.org/x/sys/unix"
+
+	"github.com/drvhost/drvhost/engine/native"
 )
 
 func kernelVersion() (string, bool) {
@@ -160,19 +160,12 @@ func kvm() (string, bool) {
 	return fmt.Sprintf("API %d", v), v == 12
 }
 
-// protectionKeys allocates a key and gives it back.
+// protectionKeys asks the engine.
 func protectionKeys() (string, bool) {
-	runtime.LockOSThread() // the key's rights are the thread's
-	defer runtime.UnlockOSThread()
-	key, _, e := unix.Syscall(unix.SYS_PKEY_ALLOC, 0, 0, 0)
-	if e != 0 {
-		if errors.Is(e, unix.ENOSPC) {
-			return "no (not in this processor)", false
-		}
-		return e.Error(), false
+	if err := native.KeysAvailable(); err != nil {
+		return err.Error(), false
 	}
-	_, _, _ = unix.Syscall(unix.SYS_PKEY_FREE, key, 0, 0)
-	return yesNo(true)
+	return "yes", true
 }
 
 func umip() (string, bool) {

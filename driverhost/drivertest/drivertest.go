@@ -43,6 +43,16 @@ func Processors(n int) Option { return func(c *config) { c.host.Processors = n }
 // Patience sets how long the end of the test waits for requests that were cancelled.
 func Patience(d time.Duration) Option { return func(c *config) { c.host.Patience = d } }
 
+// Volume makes a directory the drive of that letter for drivers.
+func Volume(drive, dir string) Option {
+	return func(c *config) {
+		if c.host.Volumes == nil {
+			c.host.Volumes = make(map[string]string)
+		}
+		c.host.Volumes[drive] = dir
+	}
+}
+
 // MayCrash says that the test expects the driver to crash: it looks at Host.Crashed itself.
 func MayCrash() Option { return func(c *config) { c.crashes = true } }
 

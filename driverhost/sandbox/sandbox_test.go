@@ -146,9 +146,6 @@ var attempts = []attempt{
 	{"change the owner of a file", func(s *scene) error {
 		return os.Lchown(s.dir+"/elsewhere", 1, 1)
 	}, unix.EPERM},
-	{"change the times of a file elsewhere", func(s *scene) error {
-		return os.Chtimes(s.dir+"/elsewhere", time.Now(), time.Now())
-	}, unix.EPERM},
 	{"make a device", func(s *scene) error {
 		return unix.Mknod(s.dir+"/rw/null", unix.S_IFCHR|0o666, 0x103)
 	}, unix.EPERM},
@@ -249,6 +246,18 @@ var attempts = []attempt{
 			return err
 		}
 		return os.Remove(sub)
+	}, nil},
+	{"change the times of a file, and its mode", func(s *scene) error {
+		path := s.dir + "/rw/changed"
+		f, err := os.Create(path)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := os.Chtimes(path, time.Now(), time.Now()); err != nil {
+			return err
+		}
+		return f.Chmod(0o400)
 	}, nil},
 	{"read what may be read", read("DIR/ro/file"), nil},
 	{"send on an open socket", func(s *scene) error {

@@ -23,6 +23,13 @@ TEXT ·xgetbv(SB), NOSPLIT, $0-8
 	MOVQ AX, ret+0(FP)
 	RET
 
+// func rdpkru() uint32
+TEXT ·rdpkru(SB), NOSPLIT, $0-4
+	XORL CX, CX
+	BYTE $0x0F; BYTE $0x01; BYTE $0xEE // RDPKRU
+	MOVL AX, ret+0(FP)
+	RET
+
 // func cpuidXSave(component uint32) (eax, ebx uint32)
 TEXT ·cpuidXSave(SB), NOSPLIT, $0-16
 	MOVL $0xD, AX

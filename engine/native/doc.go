@@ -28,6 +28,9 @@
 // loaded, so the entry is rolled back; on the way out a kick is left for the next entry to see. The
 // protocol is written down at enterWindow.
 //
+// With protection keys (UseKeys) Go's memory is read-only while a thread is in the guest: see
+// keys_amd64.go.
+//
 // A program with cgo works as well (go test -race is one): the C library's threads reuse each
 // other's FS base, and its signal handlers return through code that is not Go's, both of which is
 // dealt with.

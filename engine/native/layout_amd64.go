@@ -56,6 +56,9 @@ const (
 	keyFree = 0 // ends a chain of probes
 	keyGone = 1 // does not
 
+	ownerPKRU   = 56 // uint32: the rights to load for guest code, 0 without protection keys
+	ownerGoPKRU = 60 // uint32: those of Go code
+
 	ownerSize  = 128
 	ownerCount = 1 << 14
 	ownerMask  = (ownerCount - 1) * ownerSize
@@ -92,6 +95,8 @@ const (
 	fpMagic   = 464      // sw_reserved.magic1
 	fpSize    = 464 + 16 // sw_reserved.xstate_size
 
+	fpStateBV = 512 // the header's first word: which components there are
+
 	fpMagic1 = 0x46505853
 
 	siCode = 8
@@ -106,6 +111,9 @@ const (
 	// faultSignals has a bit for every signal by which Linux reports a fault.
 	faultSignals = 1<<unix.SIGSEGV | 1<<unix.SIGBUS | 1<<unix.SIGILL | 1<<unix.SIGFPE |
 		1<<unix.SIGTRAP | 1<<unix.SIGSYS
+
+	segvSignal = uint32(unix.SIGSEGV)
+	segvPKUErr = 4 // SEGV_PKUERR, an si_code
 
 	vectorDebug     = engine.VectorDebug
 	vectorPageFault = engine.VectorPageFault

@@ -87,6 +87,9 @@ func start() (*cpuEngine, error) {
 	if !cpu.X86.HasOSXSAVE {
 		return nil, &FeatureError{Feature: "XSAVE", Needs: "a processor with XSAVE"}
 	}
+	if err := makeKey(); err != nil {
+		return nil, err
+	}
 	// The guest package's handler must be in place first: this engine's passes on to it.
 	if _, err := guest.Default(); err != nil {
 		return nil, err
@@ -108,6 +111,9 @@ func start() (*cpuEngine, error) {
 		return nil, err
 	}
 	if err := swapHandlers(e.text); err != nil {
+		return nil, err
+	}
+	if err := shareKey(); err != nil {
 		return nil, err
 	}
 	return e, nil
@@ -167,6 +173,9 @@ func (e *cpuEngine) NewContext(limit, base nt.Addr) (*engine.Context, error) {
 		page := uintptr(os.Getpagesize())
 		body := (e.contextSize*slabContexts + page - 1) &^ (page - 1)
 		slab, err := mapGuarded(body, unix.PROT_READ|unix.PROT_WRITE)
+		if err == nil {
+			err = guest.Own(slab, body, guest.ProtRW)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("native engine: memory for contexts: %w", err)
 		}

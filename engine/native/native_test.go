@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/drvhost/drvhost/engine"
+	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 )
 
@@ -41,6 +42,7 @@ func mapMemory(t testing.TB, size int, prot int) []byte {
 	mem, err := unix.Mmap(-1, 0, size, prot, unix.MAP_PRIVATE|unix.MAP_ANON)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, unix.Munmap(mem)) })
+	require.NoError(t, guest.Own(uintptr(addrOf(mem)), uintptr(size), guest.Prot(prot)))
 	return mem
 }
 

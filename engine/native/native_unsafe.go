@@ -48,6 +48,7 @@ var (
 func fsBase() uintptr
 func fsWord() uint64
 func xgetbv() uint64
+func rdpkru() uint32
 func cpuidXSave(component uint32) (eax, ebx uint32)
 
 // State that the assembly reads.
@@ -56,6 +57,8 @@ var (
 	hasAVX     uint8
 	needFence  uint32      = 1 // until membarrier is registered
 	goMXCSR    uint32      = 0x1F80
+	keyBits    uint32      // the bits of PKRU that are the guest key's, 0 without one
+	pkruOffset uintptr     // of PKRU in a signal frame's XSAVE image
 	previous   [65]uintptr // handlers to pass signals on to
 
 	// Where an interrupted thread may be besides guest code.
@@ -138,6 +141,8 @@ func claimOwner(fs uintptr, tid uint32, alive uintptr) (rec uintptr) {
 	}
 	*(*uintptr)(pointer(rec + ownerAlive)) = alive
 	*(*uint32)(pointer(rec + ownerTID)) = tid
+	*(*uint32)(pointer(rec + ownerPKRU)) = guestRights
+	*(*uint32)(pointer(rec + ownerGoPKRU)) = goRights
 	atomic.StoreUintptr((*uintptr)(pointer(rec+ownerKey)), fs)
 	return rec
 }

@@ -25,3 +25,5 @@ func undefinedInGoText(t testing.TB) uintptr {
 	t.Fatal("signalReturn does not end in UD2")
 	return 0
 }
+
+func addrOfWord(p *uint64) nt.Addr { return nt.Addr(uintptr(unsafe.Pointer(p))) }

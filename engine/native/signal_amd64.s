@@ -5,6 +5,9 @@
 
 #define GPR(n) (const_ctxGPR+8*n)
 
+// WRPKRU loads the rights in EAX; ECX and EDX must be 0.
+#define WRPKRU BYTE $0x0F; BYTE $0x01; BYTE $0xEF
+
 // COPY_GPR copies a register from the signal frame to the context.
 #define COPY_GPR(uc, n) \
 	MOVQ uc(DX), AX      \
@@ -50,6 +53,16 @@ found:
 	ADDQ R9, R10
 	CMPL const_ownerInGuest(R10), $0
 	JEQ notInGuest
+	// Linux gives a handler the rights of a new process: contexts are out of bounds.
+	MOVL const_ownerGoPKRU(R10), AX
+	TESTL AX, AX
+	JEQ unlocked
+	MOVQ DX, R8
+	XORL CX, CX
+	XORL DX, DX
+	WRPKRU
+	MOVQ R8, DX
+unlocked:
 	MOVQ const_ownerContext(R10), R11
 	MOVQ const_ucRIP(DX), R8
 
@@ -190,6 +203,29 @@ passInGuest:
 	JMP return
 
 notInGuest:
+	// A thread from before the protection key was made has no rights to the guest's memory. It gets
+	// them with the first signal, a fault for want of them included.
+	MOVL ·keyBits(SB), CX
+	TESTL CX, CX
+	JEQ rights
+	MOVQ const_ucFPSTATE(DX), R8
+	CMPL const_fpMagic(R8), $const_fpMagic1
+	JNE rights
+	MOVQ const_fpStateBV(R8), AX
+	BTL $9, AX
+	JCC rights // PKRU is 0: no restrictions
+	MOVQ ·pkruOffset(SB), R9
+	MOVL (R8)(R9*1), AX
+	TESTL AX, CX
+	JEQ rights
+	NOTL CX
+	ANDL CX, AX
+	MOVL AX, (R8)(R9*1)
+	CMPL DI, $const_segvSignal
+	JNE rights
+	CMPL const_siCode(SI), $const_segvPKUErr
+	JEQ return
+rights:
 	CMPL DI, $const_kickSignal
 	JEQ return
 	LEAQ ·previous(SB), AX

@@ -13,6 +13,19 @@
 // What ResumeFull loads: the same and TF. IOPL, RF and VM are not user code's to set.
 #define FULL_FLAGS $0x244DD5
 
+// WRPKRU loads the rights in EAX; ECX and EDX must be 0.
+#define WRPKRU BYTE $0x0F; BYTE $0x01; BYTE $0xEF
+
+// GO_RIGHTS gives Go code its rights to memory back. It uses AX, CX and DX; R10 is the owner record.
+#define GO_RIGHTS \
+	MOVL const_ownerGoPKRU(R10), AX \
+	TESTL AX, AX                    \
+	JEQ unlocked                    \
+	XORL CX, CX                     \
+	XORL DX, DX                     \
+	WRPKRU                          \
+unlocked:
+
 // endMark, as data between functions.
 #define END_MARK \
 	QUAD $const_endMark
@@ -111,14 +124,25 @@ fenced:
 	MOVUPS XMM(13)(DI), X13
 	MOVUPS XMM(14)(DI), X14
 	MOVUPS XMM(15)(DI), X15
+	MOVL const_ownerPKRU(R10), AX
 	MOVQ (const_ctxGates)(DI)(CX*8), R10
+	TESTL ODD_FLAGS, const_ctxRFLAGS(DI)
+	JNE flags
+flagged:
+	PUSHQ GPR(5)(DI)
+	POPQ BP
+	// From here on Go's memory, its stack too, may be out of bounds for writes.
+	TESTL AX, AX
+	JEQ unlocked
+	XORL CX, CX
+	XORL DX, DX
+	WRPKRU
+unlocked:
 	MOVQ const_ctxRIP(DI), R11
 	MOVQ GPR(0)(DI), AX
 	MOVQ GPR(1)(DI), CX
 	MOVQ GPR(2)(DI), DX
 	MOVQ GPR(3)(DI), BX
-	PUSHQ GPR(5)(DI)
-	POPQ BP
 	MOVQ GPR(6)(DI), SI
 	MOVQ GPR(8)(DI), R8
 	MOVQ GPR(9)(DI), R9
@@ -126,16 +150,13 @@ fenced:
 	MOVQ GPR(13)(DI), R13
 	MOVQ GPR(14)(DI), R14
 	MOVQ GPR(15)(DI), R15
-	TESTL ODD_FLAGS, const_ctxRFLAGS(DI)
-	JNE flags
 	JMP R10
 flags:
 	MOVL const_ctxRFLAGS(DI), R11
 	ANDL CALL_FLAGS, R11
 	PUSHQ R11
 	POPFQ
-	MOVQ const_ctxRIP(DI), R11
-	JMP R10
+	JMP flagged
 
 fence:
 	MFENCE
@@ -162,6 +183,13 @@ full:
 	XRSTOR64 const_ctxXSave(DI)
 	PUSHQ GPR(5)(DI)
 	POPQ BP
+	MOVL const_ownerPKRU(R10), AX
+	TESTL AX, AX
+	JEQ unlockedFull
+	XORL CX, CX
+	XORL DX, DX
+	WRPKRU
+unlockedFull:
 	MOVQ (const_ctxGates+16)(DI), R10
 	JMP R10
 	END_MARK
@@ -205,6 +233,9 @@ fcwOK:
 // leaveFull is where the signal handler sends a thread, and where an entry that sees a kick goes:
 // registers are whatever they are, and saved where they need to be.
 TEXT ·leaveFull(SB), NOSPLIT|NOFRAME, $0-0
+	MOVL AX, R8
+	GO_RIGHTS
+	MOVL R8, AX
 	PUSHQ $0x202
 	POPFQ
 	CMPB ·hasAVX(SB), $0
@@ -316,6 +347,7 @@ found:                                  \
 
 // TO_LEAVE goes to leave on Go's stack, by RET: see gateReturnTo.
 #define TO_LEAVE(exit) \
+	GO_RIGHTS                       \
 	MOVQ const_ownerSP(R10), SP     \
 	MOVL $exit, AX                  \
 	MOVQ $const_placeLeave, CX      \

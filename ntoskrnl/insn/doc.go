@@ -8,11 +8,17 @@
 // stays a fault. Decoded instructions are kept in a cache, so that a repeated one costs little
 // beside the signal that brought it here, and nothing on Go's heap.
 //
-// Done without asking the Machine: cli and sti (the interrupt flag is advisory: a driver that
-// clears it is not kept from being preempted, nor are others), wbinvd, invd, invlpg and clts, which
-// have nothing to act on. Never done: writes to served memory, instructions with a VEX or EVEX
-// prefix, SSE arithmetic with a served operand, and what changes the processor's tables (lgdt, lidt,
-// lldt, ltr, lmsw, swapgs, xsetbv, rdpmc, sysret).
+// The interrupt flag is advisory: cli, sti and popf change what pushf gives, and keep neither the
+// driver nor others from being preempted. wbinvd, invd, invlpg, invpcid, clts, stac, clac and
+// monitor have nothing to act on. What changes the processor's tables and modes (lgdt, lidt, lldt,
+// ltr, lmsw, xsetbv) is done if it changes nothing. Never done: swapgs, sysret and iretq to another
+// ring, writes to served memory, instructions with a VEX or EVEX prefix, SSE arithmetic with a
+// served operand.
+//
+// [Scan] finds the instructions that do not trap in a process, though a kernel's have another
+// effect: pushf and popf, sgdt, sidt, sldt, str, smsw, cpuid, rdtscp, rdpid, vmcall, and those on
+// the bases of FS and GS. Where it is certain that one is an instruction, a [Trap] can take its
+// place; Emulate asks the Machine what stood there.
 //
 // The package may import nt, guest, engine and x86asm, which decodes. It takes no locks.
 package insn

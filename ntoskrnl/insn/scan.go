@@ -67,8 +67,8 @@ const (
 // An instruction can be patched if it is certain that it is one: it belongs to a function that
 // disassembles from its first byte to exactly its last; if that function has an indirect jump, and
 // so perhaps a jump table between its instructions, a way leads to it from the function's beginning
-// by direct jumps and falling through; and no direct jump or call of the section, wherever one might
-// be decoded, leads into it.
+// by direct jumps and falling through; and no direct jump or call of the section, wherever one
+// might be decoded, leads into it.
 func Scan(section []byte, base uint32, functions []Range) (sites []Site) {
 	if len(section) == 0 {
 		return nil
@@ -228,8 +228,8 @@ func follow(code []byte) (w ways) {
 	return w
 }
 
-// scanGap finds what looks like such instructions between functions, where only leaf functions
-// are: runs of code from an aligned address to a return. None of them is certain enough to be patched.
+// scanGap finds what looks like such instructions between functions, where only leaf functions are:
+// runs of code from an aligned address to a return. None of them is certain enough to be patched.
 func scanGap(code []byte, rva uint32) (sites []Site) {
 	if !hasCandidate(code) {
 		return nil

@@ -5,9 +5,9 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// Queues of entries that threads wait for: KQUEUE. SignalState is the number of entries. The lock of
-// the queue's bucket guards its list, so that a wait that is satisfied has its entry at once, and
-// does not look at the queue again.
+// Queues of entries that threads wait for: KQUEUE. SignalState is the number of entries. The lock
+// of the queue's bucket guards its list, so that a wait that is satisfied has its entry at once,
+// and does not look at the queue again.
 
 // InitializeQueue makes the KQUEUE at queue ready, for so many active threads.
 func InitializeQueue(queue guest.Addr, maximum uint32) error {
@@ -54,8 +54,8 @@ func (t *Thread) takeEntry(queue guest.Addr, h header) (err error) {
 	return storeState(queue, h.state-1)
 }
 
-// RemoveQueue waits for an entry of a queue and takes it. Without one the status is that of the wait:
-// STATUS_TIMEOUT, STATUS_ABANDONED when the queue was run down, STATUS_ALERTED, STATUS_USER_APC.
+// RemoveQueue waits for an entry of a queue and takes it. Without one the status is that of the
+// wait: STATUS_TIMEOUT, STATUS_ABANDONED when the queue was run down, STATUS_ALERTED, STATUS_USER_APC.
 func (t *Thread) RemoveQueue(queue guest.Addr, o WaitOptions) (entry guest.Addr, status nt.Status,
 	err error) {
 	if t.IRQL() >= nt.DISPATCH_LEVEL && !o.Poll() {

@@ -12,7 +12,8 @@ import (
 // DISPATCH_LEVEL, are a bugcheck, because their processor does nothing else any more.
 
 const (
-	// dpcTimeLimit is how long either may take, if Config does not say: Windows' default, 20 seconds.
+	// dpcTimeLimit is how long either may take, if Config does not say: Windows' default, 20
+	// seconds.
 	dpcTimeLimit = 20 * time.Second
 
 	// watchdogTicks is how often the watchdog looks in that time.
@@ -27,9 +28,9 @@ func (s *System) watch() {
 }
 
 // watchProcessors ends the system when a processor has been in one DPC for too long, or has had one
-// in its queue that cannot begin. A processor that a thread holds gets one of the watchdog's own, so
-// that something waits for the thread to come below DISPATCH_LEVEL. It goes when none has been in use
-// for a while.
+// in its queue that cannot begin. A processor that a thread holds gets one of the watchdog's own,
+// so that something waits for the thread to come below DISPATCH_LEVEL. It goes when none has been
+// in use for a while.
 func (s *System) watchProcessors() {
 	tick := s.dpcLimit / watchdogTicks
 	since := make([]int, len(s.procs)) // ticks for which a processor has been in the same DPC

@@ -272,8 +272,9 @@ func transferred(res Result, n int) int {
 	return int(min(res.Information, uint64(n)))
 }
 
-// Read sends IRP_MJ_READ for len(p) bytes at the file's position, which the host keeps and advances
-// as for a synchronous handle on Windows. One Read is one IRP: it may give fewer bytes, and none
+// Read sends IRP_MJ_READ for len(p) bytes at the file's position. As on Windows the position is the
+// file object's, and it is the driver that moves it; SetInformation with FilePositionInformation sets
+// it. A file that is open for asynchronous I/O has none. One Read is one IRP: it may give fewer bytes, and none
 // without an error if the driver completes it so. STATUS_END_OF_FILE is io.EOF.
 func (f *File) Read(p []byte) (int, error) {
 	return f.ReadContext(context.Background(), p)

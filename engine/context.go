@@ -115,7 +115,6 @@ const (
 const (
 	pageFaultWrite       = 2
 	pageFaultInstruction = 16
-	pageFaultKey         = 32
 )
 
 // The fault's signal numbers, for the two cases that have no vector of their own.
@@ -139,7 +138,11 @@ func (f *Fault) IsExecute() bool { return f.IsPageFault() && f.Code&pageFaultIns
 
 // IsForbidden reports that the page tables allow the access of a page fault and a protection key does
 // not: guest code wrote to the host's own memory.
-func (f *Fault) IsForbidden() bool { return f.IsPageFault() && f.Code&pageFaultKey != 0 }
+// The error code does not always say so: not for a page that is not there yet.
+func (f *Fault) IsForbidden() bool {
+	const segv, keyError = 11, 4 // SIGSEGV, SEGV_PKUERR
+	return f.IsPageFault() && f.Signal == segv && f.Sub == keyError
+}
 
 // Kicked reports whether a kick is waiting to be delivered.
 func (c *Context) Kicked() bool { return atomic.LoadUint32(&c.kick) != 0 }

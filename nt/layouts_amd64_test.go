@@ -113,7 +113,9 @@ func TestLayoutsAreWindows(t *testing.T) {
 func TestEveryStructureIsALayoutOrNamedHere(t *testing.T) {
 	// What is no layout: none of these lies in guest memory.
 	plain := map[string]string{
-		"SID": "a decoded SID; AppendBinary gives the layout",
+		"SID":        "a decoded SID; AppendBinary gives the layout",
+		"ACE":        "a decoded entry of an ACL",
+		"Descriptor": "a decoded security descriptor; Append gives the layout",
 	}
 	listed := map[string]bool{}
 	for _, l := range layouts.All {

@@ -148,7 +148,7 @@ func TestAWelcomeThatMakesNoSenseIsRefused(t *testing.T) {
 		"half":            goodWelcome()[:40],
 		"another type":    change(4, 3),
 		"another magic":   change(8, 1),
-		"version 2":       change(16, 2),
+		"version 3":       change(16, 3),
 		"no requests":     change(64, 0, 0, 0, 0),
 		"no bytes inline": change(56, 0, 0, 0, 0),
 		"long":            append(goodWelcome(), make([]byte, 100<<10)...),

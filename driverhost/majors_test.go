@@ -11,6 +11,7 @@ import (
 
 	"github.com/drvhost/drvhost/client"
 	"github.com/drvhost/drvhost/driverhost/drivertest"
+	"github.com/drvhost/drvhost/fixtures"
 	"github.com/drvhost/drvhost/nt"
 )
 
@@ -304,4 +305,29 @@ func TestDuplicatesAreOneFileObject(t *testing.T) {
 	assert.Equal(t, number, recordOf(t, f).FileNumber)
 	require.NoError(t, b.Close())
 	assert.Equal(t, cleanups+1, recordOf(t, f).Cleanups)
+}
+
+func TestManyRequestsPendAndAreCancelledAtOnce(t *testing.T) {
+	h := loadEcho(t)
+	dir := serve(t, h)
+	f, err := client.Open(`\\.\Echo`, client.RuntimeDir(dir), client.Overlapped())
+	require.NoError(t, err)
+	defer f.Close()
+	assert.ErrorIs(t, f.CancelIo(), nt.STATUS_NOT_FOUND)
+	ops := make([]*client.Operation, 3000)
+	for i := range ops {
+		ops[i] = f.Begin(&client.Request{Major: nt.IRP_MJ_DEVICE_CONTROL,
+			Code: fixtures.IOCTL_ECHO_PEND_FOREVER})
+	}
+	require.NoError(t, ops[7].Cancel())
+	r, err := ops[7].Wait()
+	require.NoError(t, err)
+	assert.Equal(t, nt.STATUS_CANCELLED, r.Final())
+	assert.ErrorIs(t, ops[7].Cancel(), nt.STATUS_NOT_FOUND)
+	require.NoError(t, f.CancelIo())
+	for _, o := range ops {
+		r, err := o.Wait()
+		require.NoError(t, err)
+		require.Equal(t, nt.STATUS_CANCELLED, r.Final())
+	}
 }

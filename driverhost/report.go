@@ -3,6 +3,7 @@ package driverhost
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
 )
@@ -188,6 +190,10 @@ type CrashReport struct {
 	Name   string `json:"name"`
 	Params [4]Hex `json:"params"`
 	Reason string `json:"reason"`
+	// Meaning says in a sentence what the code stands for, Parameters what the four parameters are;
+	// "" where nobody knows.
+	Meaning    string    `json:"meaning"`
+	Parameters [4]string `json:"parameters"`
 	// Module and Offset are where the processor was, or, when that is in no module, where the
 	// innermost return address on the stack is; Module is "" without either.
 	Module    string `json:"module"`
@@ -201,8 +207,81 @@ type CrashReport struct {
 	// Stack are the words near the top of the stack that point into the code of drivers, innermost
 	// first: return addresses, and what looks like one.
 	Stack []string `json:"stack"`
+	// Trace are the frames of the stack, innermost first, as the images' .pdata has them.
+	Trace []CrashFrame `json:"trace"`
+	// Calls are the last import calls on the processor that crashed, the newest first.
+	Calls []CrashCall `json:"calls"`
+	// Modules are what was loaded.
+	Modules []CrashModule `json:"modules"`
+	// Request is the one whose dispatch routine the thread was in; null if it was in none.
+	Request *CrashRequest `json:"request"`
 	// HostStack is the Go stack when drvhost itself failed.
 	HostStack string `json:"host_stack,omitempty"`
+}
+
+// CrashFrame is a frame of the stack.
+type CrashFrame struct {
+	RIP      Hex    `json:"rip"`
+	RSP      Hex    `json:"rsp"`
+	Module   string `json:"module"` // "" outside all modules
+	Offset   Hex    `json:"offset"`
+	Symbol   string `json:"symbol"`   // the nearest export before it, or ""
+	Distance Hex    `json:"distance"` // from the symbol
+	Function Hex    `json:"function"` // where the function begins, or 0x0
+}
+
+// String gives "echo.sys+0x1234 (Export+0x10)".
+func (f CrashFrame) String() string {
+	if f.Module == "" {
+		return f.RIP.String()
+	}
+	s := fmt.Sprintf("%s+%v", f.Module, f.Offset)
+	if f.Symbol != "" {
+		s += fmt.Sprintf(" (%s+%v)", f.Symbol, f.Distance)
+	}
+	return s
+}
+
+// CrashCall is an import call.
+type CrashCall struct {
+	Thread uint64     `json:"thread_id"`
+	Caller string     `json:"caller"` // module+offset
+	Name   string     `json:"name"`
+	Args   []CrashArg `json:"args"` // at most the four in registers
+}
+
+// CrashArg is an argument by its name.
+type CrashArg struct {
+	Name  string `json:"name"`
+	Value Hex    `json:"value"`
+}
+
+// String gives "echo.sys+0x1234 KeSetEvent(Event=0x…, Increment=0x0)".
+func (c CrashCall) String() string {
+	args := make([]string, len(c.Args))
+	for i, a := range c.Args {
+		args[i] = a.Name + "=" + a.Value.String()
+	}
+	return fmt.Sprintf("%s %s(%s)", c.Caller, c.Name, strings.Join(args, ", "))
+}
+
+// CrashModule is a module that was loaded.
+type CrashModule struct {
+	Name string `json:"name"`
+	Base Hex    `json:"base"`
+	Size Hex    `json:"size"` // bytes
+}
+
+// CrashRequest is a request in its dispatch routine.
+type CrashRequest struct {
+	IRP    Hex    `json:"irp"`
+	Major  string `json:"major"`
+	Code   Hex    `json:"code"` // of an IOCTL
+	Device string `json:"device"`
+	File   string `json:"file"` // as the client opened it
+	Client int    `json:"client"`
+	In     int    `json:"in"`  // bytes
+	Out    int    `json:"out"` // bytes
 }
 
 // registerNames are the registers in the processor's encoding order.
@@ -235,6 +314,8 @@ func (h *Host) DescribeCrash(b *ke.Bugcheck) CrashReport {
 		r.Registers[name] = Hex(b.Registers[i])
 	}
 	r.Registers["rflags"] = Hex(b.RFLAGS)
+	r.Meaning, r.Parameters = ntoskrnl.BugCheckMeaning(b.Code)
+	h.describeWhere(&r, b)
 	var inner guest.Addr
 	r.Stack, inner = h.codeOnStack(guest.Addr(b.Registers[registerRSP]))
 	at := b.RIP
@@ -245,6 +326,41 @@ func (h *Host) DescribeCrash(b *ke.Bugcheck) CrashReport {
 		r.Module, r.Offset = m.Name(), Hex(at-m.Base())
 	}
 	return r
+}
+
+// describeWhere fills in what the kernel remembers: frames, calls, modules, and the request.
+func (h *Host) describeWhere(r *CrashReport, b *ke.Bugcheck) {
+	k := h.Kernel
+	r.Trace, r.Calls, r.Modules = []CrashFrame{}, []CrashCall{}, []CrashModule{}
+	for _, f := range k.StackTrace(b) {
+		r.Trace = append(r.Trace, CrashFrame{Hex(f.RIP), Hex(f.RSP), f.Module, Hex(f.Offset), f.Symbol,
+			Hex(f.Distance), Hex(f.Start)})
+	}
+	for _, c := range k.RecentCalls(b.Processor) {
+		call := CrashCall{Thread: uint64(c.Thread), Caller: k.Where(c.Caller), Name: c.Name,
+			Args: []CrashArg{}}
+		for i, name := range c.Params {
+			call.Args = append(call.Args, CrashArg{name, Hex(c.Args[i])})
+		}
+		r.Calls = append(r.Calls, call)
+	}
+	for _, m := range k.LoadedModules() {
+		r.Modules = append(r.Modules, CrashModule{m.Name, Hex(m.Base), Hex(m.Size)})
+	}
+	h.mu.Lock()
+	sessions := slices.Collect(maps.Keys(h.sessions))
+	h.mu.Unlock()
+	for _, s := range sessions {
+		o := s.open.Load()
+		if o == nil || s.t.Object != b.Thread {
+			continue
+		}
+		if q, irp, ok := o.Dispatching(s.t); ok {
+			r.Request = &CrashRequest{IRP: Hex(irp), Major: q.Major.String(), Code: Hex(q.Code),
+				Device: o.File.Device.Describe(), File: s.name, Client: s.client.pid, In: len(q.In),
+				Out: q.OutLen}
+		}
+	}
 }
 
 // codeOnStack looks through the stack from sp on for addresses in the code of drivers. inner is the
@@ -301,13 +417,65 @@ func (r CrashReport) WriteTo(w io.Writer) (int64, error) {
 		}
 	}
 	fmt.Fprintf(&b, "  rflags %08x\n", uint64(r.Registers["rflags"]))
-	if len(r.Stack) > 0 {
+	if r.Request != nil {
+		q := r.Request
+		fmt.Fprintf(&b, "  in %s", q.Major)
+		if q.Code != 0 {
+			fmt.Fprintf(&b, " %v", q.Code)
+		}
+		fmt.Fprintf(&b, " of process %d to %s, IRP %v\n", q.Client, q.Device, q.IRP)
+	}
+	for i, f := range r.Trace {
+		fmt.Fprintf(&b, "  #%-2d %v\n", i, f)
+	}
+	if len(r.Trace) < 2 && len(r.Stack) > 0 {
 		fmt.Fprintf(&b, "  on the stack: %s\n", strings.Join(r.Stack, ", "))
 	}
 	if r.HostStack != "" {
 		b.WriteString("  drvhost itself failed; please report this:\n" + r.HostStack)
 	}
 	return writeTo(w, b.String())
+}
+
+// Driver names the driver that crashed, as well as the report knows: the module that the processor was
+// in, or that the innermost known frame is in; else "drvhost".
+func (r CrashReport) Driver() string {
+	if r.Module != "" {
+		return strings.TrimSuffix(r.Module, ".sys")
+	}
+	for _, f := range r.Trace {
+		if strings.HasSuffix(f.Module, ".sys") {
+			return strings.TrimSuffix(f.Module, ".sys")
+		}
+	}
+	return "drvhost"
+}
+
+// WriteLong writes all of the report for people: what WriteTo writes, the parameters' meanings, the
+// last calls and the modules.
+func (r CrashReport) WriteLong(w io.Writer) error {
+	if _, err := r.WriteTo(w); err != nil {
+		return err
+	}
+	var b strings.Builder
+	if r.Meaning != "" {
+		fmt.Fprintf(&b, "\n%s\n", r.Meaning)
+	}
+	for i, p := range r.Parameters {
+		if p != "" {
+			fmt.Fprintf(&b, "  parameter %d  %v  %s\n", i+1, r.Params[i], p)
+		}
+	}
+	fmt.Fprintf(&b, "\nThe last calls on processor %d, the newest first:\n", r.Processor)
+	for _, c := range r.Calls {
+		fmt.Fprintf(&b, "  thread %#x  %v\n", c.Thread, c)
+	}
+	b.WriteString("\nModules:\n")
+	for _, m := range r.Modules {
+		fmt.Fprintf(&b, "  %016x %8x  %s\n", uint64(m.Base), uint64(m.Size), m.Name)
+	}
+	_, err := writeTo(w, b.String())
+	return err
 }
 
 // MaxProcessors is the most virtual processors that a host can have.

@@ -232,6 +232,19 @@ func (o *Open) Requests() (all []RequestInfo) {
 	return all
 }
 
+// Dispatching gives the request whose dispatch routine the calling thread is in, and its IRP; ok is
+// false if it is in none of this file's.
+func (o *Open) Dispatching(t *ke.Thread) (r *Request, irp guest.Addr, ok bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for r := o.pending; r != nil; r = r.next {
+		if r.starter == t && r.dispatching && r.packet != nil {
+			return r, r.packet.addr, true
+		}
+	}
+	return nil, 0, false
+}
+
 // returned records that the dispatch routine has returned, and reports whether the request is done.
 func (r *Request) returned() (done bool) {
 	if r.state.Or(stateReturned)&stateCompleted == 0 {

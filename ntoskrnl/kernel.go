@@ -77,6 +77,7 @@ type Kernel struct {
 	patches  patchTable
 	tables   descriptorTables
 
+	rings   []callRing               // by processor
 	reports atomic.Pointer[[]report] // imports that nothing answers, by number
 
 	nextDeviceNumber atomic.Uint32
@@ -121,7 +122,7 @@ func New(opts Options) (_ *Kernel, err error) {
 	}
 	k := &Kernel{opts: opts, log: opts.Log, Linker: pe.NewLinker(), rows: Exports(),
 		called: make(map[string]struct{}), wmiProviders: make(map[guest.Addr]struct{}),
-		byID: make(map[objectID]guest.Addr)}
+		byID: make(map[objectID]guest.Addr), rings: make([]callRing, opts.Processors)}
 	k.reports.Store(new([]report))
 	k.random = newRandomState()
 	defer func() {
@@ -238,6 +239,7 @@ func (k *Kernel) call(t *ke.Thread) *Call {
 // export does an import call.
 func (k *Kernel) export(t *ke.Thread, index uint32) {
 	c := k.call(t)
+	k.rings[t.Processor().Number()].note(c, index)
 	if int(index) >= len(k.rows) {
 		k.callReported(c, index)
 		return

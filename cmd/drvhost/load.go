@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/driverhost/crash"
 	"github.com/drvhost/drvhost/driverhost/sandbox"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/pe"
@@ -38,6 +39,7 @@ With --format json each line is an event: {"event": "driver" | "listening" | "pr
 func (a *app) loadCommand() *cobra.Command {
 	var flags hostFlags
 	var box sandboxFlags
+	var crashDir string
 	cmd := &cobra.Command{
 		Use:   "load FILE...",
 		Short: "Start a host process with one or more drivers",
@@ -47,7 +49,7 @@ func (a *app) loadCommand() *cobra.Command {
   drvhost load --log io --missing=fail foo.sys`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, files []string) error {
-			l, err := a.newLoading(&flags, &box)
+			l, err := a.newLoading(&flags, &box, crashDir)
 			if err != nil {
 				return err
 			}
@@ -56,6 +58,8 @@ func (a *app) loadCommand() *cobra.Command {
 	}
 	flags.add(cmd.Flags())
 	box.add(cmd.Flags())
+	cmd.Flags().StringVar(&crashDir, "crash-dir", "", "`directory` for what is left of a crash: "+
+		"report.txt, report.json and an ELF core of the driver's memory")
 	return cmd
 }
 
@@ -95,11 +99,12 @@ type loading struct {
 	mode     sandbox.Mode
 	entry    *sandbox.Entry
 	policy   sandbox.Policy
+	crashes  *crash.Dir // or nil
 	signals  chan os.Signal
 	notified chan struct{} // closed when signals has them
 }
 
-func (a *app) newLoading(flags *hostFlags, box *sandboxFlags) (*loading, error) {
+func (a *app) newLoading(flags *hostFlags, box *sandboxFlags, crashDir string) (*loading, error) {
 	out, errs := &lineWriter{w: a.out}, &lineWriter{w: a.err}
 	l := &loading{app: &app{a.format, a.runtimeDir, out, errs}, signals: make(chan os.Signal, 2),
 		notified: make(chan struct{})}
@@ -121,8 +126,27 @@ func (a *app) newLoading(flags *hostFlags, box *sandboxFlags) (*loading, error) 
 	l.policy.ReadOnly = ownFiles
 	l.policy.ReadWrite = append(slices.Collect(maps.Values(opts.Volumes)), l.runtimeDir)
 	opts.Print = func(text string) { l.event(printEvent{"print", text}, text) }
+	if crashDir != "" {
+		if l.crashes, err = crash.Open(crashDir); err != nil {
+			return nil, err
+		}
+		l.policy.ReadWrite = append(l.policy.ReadWrite, crashDir)
+		opts.OnCrash = l.keepCrash
+	}
 	l.host, err = driverhost.New(opts)
 	return l, err
+}
+
+// keepCrash keeps what is left of a crash. Whether that can be done or not, the crash is told.
+func (l *loading) keepCrash(*ke.Bugcheck) {
+	r, _ := l.host.CrashReport()
+	path, err := l.crashes.Keep(r.Driver(), &r)
+	if err != nil {
+		fmt.Fprintf(l.err, "drvhost: the crash is not kept whole: %v\n", err)
+	}
+	if path != "" {
+		fmt.Fprintf(l.err, "drvhost: the crash is kept in %s\n", path)
+	}
 }
 
 // event tells something: as JSON, or as text.

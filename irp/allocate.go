@@ -45,6 +45,7 @@ func (m *Manager) Reuse(t *ke.Thread, addr guest.Addr, status nt.Status) {
 			Params: [4]uint64{uint64(addr), 0, 0, 0},
 			Reason: fmt.Sprintf("IRP %v was reused by a driver that does not own it", addr)})
 	}
+	p.built = nil
 	initIRP(p.irp, count)
 	p.irp.IoStatus.Status = status
 }

@@ -88,6 +88,9 @@ func invoked(i *nt.IRP, control uint8) bool {
 func (m *Manager) finish(t *ke.Thread, p *packet, use uint32) {
 	r, reqUse := p.req, p.reqUse
 	if r == nil {
+		if p.built != nil {
+			m.finishBuilt(t, p, use)
+		}
 		return
 	}
 	result, flags := p.irp.IoStatus, p.irp.Flags

@@ -7,6 +7,7 @@ import (
 	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
+	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
 )
 
@@ -24,6 +25,8 @@ type packet struct {
 	req    *Request
 	reqUse uint64
 	next   *packet // in the free list
+	// built is told of the end of an IRP of Build's; nil for others.
+	built func(t *ke.Thread, e Ended)
 
 	// buffer lies behind the IRP, and is its system buffer when that is small; buffered is its size
 	// then, in bytes, or -1.
@@ -95,7 +98,7 @@ func (s *slabs) alloc(n int8) (*packet, error) {
 	}
 	p := s.free[class]
 	s.free[class] = p.next
-	p.next = nil
+	p.next, p.built = nil, nil
 	p.begin(n)
 	return p, nil
 }

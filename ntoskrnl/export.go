@@ -93,6 +93,7 @@ var components = [][]Export{
 	halBusExports,
 	ioAllocateExports,
 	ioAttachExports,
+	ioBuildExports,
 	ioDeviceExports,
 	ioErrorLogExports,
 	ioFileShareExports,

@@ -5,7 +5,7 @@ export CGO_ENABLED = 0
 
 # Packages that run driver code cannot run under the race detector: it needs cgo, and it does not
 # know of accesses that driver code makes.
-RACE_PACKAGES = ./nt/... ./guest/... ./pe/... ./ntoskrnl/ob/... ./ntoskrnl/rtl/... \
+RACE_PACKAGES = ./nt/... ./guest/... ./pe/... ./ntoskrnl/cm/... ./ntoskrnl/ob/... ./ntoskrnl/rtl/... \
 	./driverhost/wire/... ./client/...
 
 .PHONY: all build run test real bench fixtures fixtures-check layouts-check lint race fuzz clean
@@ -53,15 +53,17 @@ lint:
 race:
 	CGO_ENABLED=1 $(GO) test -race $(RACE_PACKAGES)
 
-FUZZTIME ?= 10s
+# A number of inputs, not a time: at the end of a time the fuzzer may take its own deadline for a failure.
+FUZZTIME ?= 20000x
 fuzz:
-	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) ./pe
-	$(GO) test -run '^$$' -fuzz '^FuzzMap$$' -fuzztime $(FUZZTIME) ./pe
-	$(GO) test -run '^$$' -fuzz '^FuzzScan$$' -fuzztime $(FUZZTIME) ./ntoskrnl/insn
-	$(GO) test -run '^$$' -fuzz '^FuzzEmulate$$' -fuzztime $(FUZZTIME) ./ntoskrnl/insn
-	$(GO) test -run '^$$' -fuzz '^FuzzVirtualUnwind$$' -fuzztime $(FUZZTIME) ./ntoskrnl/seh
-	$(GO) test -run '^$$' -fuzz '^FuzzMessages$$' -fuzztime $(FUZZTIME) ./driverhost/wire
-	$(GO) test -run '^$$' -fuzz '^FuzzConn$$' -fuzztime $(FUZZTIME) ./driverhost/wire
+	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./pe
+	$(GO) test -run '^$$' -fuzz '^FuzzRegFile$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./ntoskrnl/cm
+	$(GO) test -run '^$$' -fuzz '^FuzzMap$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./pe
+	$(GO) test -run '^$$' -fuzz '^FuzzScan$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./ntoskrnl/insn
+	$(GO) test -run '^$$' -fuzz '^FuzzEmulate$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./ntoskrnl/insn
+	$(GO) test -run '^$$' -fuzz '^FuzzVirtualUnwind$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./ntoskrnl/seh
+	$(GO) test -run '^$$' -fuzz '^FuzzMessages$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/wire
+	$(GO) test -run '^$$' -fuzz '^FuzzConn$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/wire
 
 clean:
 	rm -rf bin

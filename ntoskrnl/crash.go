@@ -86,7 +86,7 @@ type StackFrame struct {
 	RIP, RSP guest.Addr
 	Module   string     // "" for a place in none
 	Offset   uint32     // in the module
-	Symbol   string     // the nearest export before it, or ""
+	Symbol   string     // the nearest symbol or export before it, or ""
 	Distance uint32     // from there
 	Start    guest.Addr // of the function, if .pdata knows it
 }
@@ -107,6 +107,9 @@ func (k *Kernel) StackTrace(b *ke.Bugcheck) (frames []StackFrame) {
 			s.Module, s.Offset = f.Module.Name(), f.Offset
 			if f.Function != 0 {
 				s.Start = f.Module.Addr(f.Function)
+			}
+			if near, ok := f.Module.Image().NearestSymbol(f.Offset); ok {
+				s.Symbol, s.Distance = near.Name, f.Offset-near.RVA
 			}
 			builtIn := f.Module.Image().EntryRVA == 0 // whose other functions have no names
 			for _, e := range f.Module.Image().Exports() {

@@ -28,7 +28,9 @@ const pageSize = 0x1000
 // Addresses inside it are relative to its base (RVA), in bytes.
 type Image struct {
 	// Name is the file's name without its directory, as errors and the linker name it.
-	Name      string
+	Name string
+	// Symbols are the names in the linker's map beside the file, by RVA; nil without one.
+	Symbols   []Symbol
 	Machine   Machine
 	Subsystem Subsystem
 	// PreferredBase is the address that the image was linked for: ImageBase.

@@ -40,7 +40,11 @@ func ParseFile(path string) (*Image, error) {
 	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	return Parse(filepath.Base(path), data[:n])
+	img, err := Parse(filepath.Base(path), data[:n])
+	if err == nil {
+		readMapBeside(path, img)
+	}
+	return img, err
 }
 
 // Parse reads an image and checks everything that mapping, linking and unwinding rely on. name is

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ import (
 	"github.com/drvhost/drvhost/driverhost"
 	"github.com/drvhost/drvhost/driverhost/crash"
 	"github.com/drvhost/drvhost/driverhost/sandbox"
+	"github.com/drvhost/drvhost/internal/resident"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/pe"
 )
@@ -158,6 +160,9 @@ func (l *loading) event(e any, text string) {
 	}
 }
 
+// settled is how long after its start a host is taken to need no more of what starting took.
+const settled = 200 * time.Millisecond
+
 func (l *loading) run(files []string) error {
 	// The socket is made while the drivers' files are read; clients that come early wait for Serve.
 	listening := make(chan error, 1)
@@ -183,6 +188,9 @@ func (l *loading) run(files []string) error {
 	l.event(listeningEvent{"listening", os.Getpid(), l.runtimeDir, l.host.Socket()},
 		fmt.Sprintf("drvhost: process %d serves these devices at %s; Ctrl-C ends it\n", os.Getpid(),
 			l.host.Socket()))
+	// An error would leave the process larger than it need be, and is nobody's business.
+	rest := time.AfterFunc(settled, func() { _ = resident.Trim() })
+	defer rest.Stop()
 	select {
 	case <-l.signals:
 		if l.format == formatText {

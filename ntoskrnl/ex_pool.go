@@ -10,9 +10,9 @@ import (
 // stops this system with the same bugcheck. So does a call at too high an IRQL: the functions look at
 // that themselves, as it depends on the pool.
 var exPoolExports = []Export{
-	{Name: "ExAllocatePool", Fn: fn2(exAllocatePool), Params: "PoolType NumberOfBytes:d",
+	{Name: "ExAllocatePool", Code: codeAllocatePool, Params: "PoolType NumberOfBytes:d",
 		MaxIRQL: anyIRQL, Support: Full},
-	{Name: "ExAllocatePoolWithTag", Fn: fn3(exAllocatePoolWithTag),
+	{Name: "ExAllocatePoolWithTag", Code: codeAllocatePoolWithTag,
 		Params: "PoolType NumberOfBytes:d Tag:tag", MaxIRQL: anyIRQL, Support: Full},
 	{Name: "ExAllocatePoolWithTagPriority", Fn: fn4(exAllocatePoolWithTagPriority),
 		Params: "PoolType NumberOfBytes:d Tag:tag Priority:d", MaxIRQL: anyIRQL, Support: Full},
@@ -20,19 +20,28 @@ var exPoolExports = []Export{
 		Params: "PoolType NumberOfBytes:d", MaxIRQL: anyIRQL, Support: Full},
 	{Name: "ExAllocatePoolWithQuotaTag", Fn: fn3(exAllocatePoolWithQuotaTag),
 		Params: "PoolType NumberOfBytes:d Tag:tag", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "ExAllocatePool2", Fn: fn3(exAllocatePool2), Params: "Flags NumberOfBytes:d Tag:tag",
+	{Name: "ExAllocatePool2", Code: codeAllocatePool2, Params: "Flags NumberOfBytes:d Tag:tag",
 		MaxIRQL: anyIRQL, Support: Full},
 	{Name: "ExAllocatePool3", Fn: fn5(exAllocatePool3),
 		Params:  "Flags NumberOfBytes:d Tag:tag ExtendedParameters ExtendedParametersCount:d",
 		MaxIRQL: anyIRQL, Support: Partial,
 		Note: "a priority has no effect; other extended parameters that are not optional give " +
 			"NULL"},
-	{Name: "ExFreePool", Fn: do1(exFreePool), Params: "P", MaxIRQL: anyIRQL, Support: Full},
-	{Name: "ExFreePoolWithTag", Fn: do2(exFreePoolWithTag), Params: "P Tag:tag", MaxIRQL: anyIRQL,
+	{Name: "ExFreePool", Code: codeFreePool, Params: "P", MaxIRQL: anyIRQL, Support: Full},
+	{Name: "ExFreePoolWithTag", Code: codeFreePoolWithTag, Params: "P Tag:tag", MaxIRQL: anyIRQL,
 		Support: Full},
 	{Name: "ExFreePool2", Fn: do4(exFreePool2),
 		Params: "P Tag:tag ExtendedParameters ExtendedParametersCount:d", MaxIRQL: anyIRQL,
 		Support: Full},
+
+	{Name: "ExpAllocatePoolWithTag", Fn: fn4(expAllocatePoolWithTag),
+		Params: "PoolType NumberOfBytes:d Tag:tag Taken:d", MaxIRQL: anyIRQL, Support: Full,
+		Internal: true},
+	{Name: "ExpAllocatePool2", Fn: fn4(expAllocatePool2),
+		Params: "Flags NumberOfBytes:d Tag:tag Taken:d", MaxIRQL: anyIRQL, Support: Full,
+		Internal: true},
+	{Name: "ExpFreePoolWithTag", Fn: do3(expFreePoolWithTag), Params: "P Tag:tag Freed:d",
+		MaxIRQL: anyIRQL, Support: Full, Internal: true},
 }
 
 // exAllocatePoolWithTag allocates memory.
@@ -44,16 +53,6 @@ var exPoolExports = []Export{
 func exAllocatePoolWithTag(c *Call, kind nt.PoolType, size uintptr, tag mm.Tag) guest.Addr {
 	c.Must(mm.CheckAllocateIRQL(kind, size, c.T.IRQL()))
 	return c.orNull(c.Mm.AllocatePool(kind, size, tag))
-}
-
-// exAllocatePool allocates memory with the tag "None".
-//
-//	PVOID ExAllocatePool(POOL_TYPE PoolType, SIZE_T NumberOfBytes)
-//
-// "ExAllocatePool function (wdm.h)".
-func exAllocatePool(c *Call, kind nt.PoolType, size uintptr) guest.Addr {
-	c.Must(mm.CheckAllocateIRQL(kind, size, c.T.IRQL()))
-	return c.orNull(c.Mm.AllocatePoolUntagged(kind, size))
 }
 
 // exAllocatePoolWithTagPriority is ExAllocatePoolWithTag; a priority has no effect where memory is
@@ -161,10 +160,7 @@ func (c *Call) orNull(a guest.Addr, err error) guest.Addr {
 //	VOID ExFreePool(PVOID P)
 //
 // "ExFreePool function (ntddk.h)".
-func exFreePool(c *Call, p guest.Addr) {
-	c.checkFree(p)
-	c.Must(c.Mm.FreePool(p))
-}
+func exFreePool(c *Call, p guest.Addr) { exFreePoolWithTag(c, p, 0) }
 
 // exFreePoolWithTag frees memory that was allocated with a tag; 0 is any.
 //

@@ -137,9 +137,16 @@ func TestPoolMisuseStopsTheSystem(t *testing.T) {
 		{"no tag", nt.PASSIVE_LEVEL, "ExAllocatePoolWithTag",
 			func(*driverRig) []uint64 { return []uint64{512, 32, 0} }, nt.BAD_POOL_CALLER, 0x9B},
 	} {
-		b := bugcheck(t, c.irql, c.name, c.args)
-		require.Equal(t, c.code, b.Code, c.fact)
-		require.Equal(t, c.kind, b.Params[0], c.fact)
+		for place, prepare := range map[string]func(*driverRig){
+			"in Go": func(*driverRig) {}, "with a magazine": fillMagazine,
+		} {
+			b := bugcheck(t, c.irql, c.name, func(r *driverRig) []uint64 {
+				prepare(r)
+				return c.args(r)
+			})
+			require.Equal(t, c.code, b.Code, "%s, %s", c.fact, place)
+			require.Equal(t, c.kind, b.Params[0], "%s, %s", c.fact, place)
+		}
 	}
 }
 

@@ -69,6 +69,8 @@ type Kernel struct {
 	IO     *irp.Manager
 	Linker *pe.Linker
 
+	magazines []*mm.Magazine // of each processor
+
 	ntoskrnl *pe.Module
 	hal      *pe.Module
 	symbol   func(name string) guest.Addr // addresses in ntoskrnl.exe
@@ -160,6 +162,9 @@ func New(opts Options) (_ *Kernel, err error) {
 		OnBugcheck: k.callBugCheckCallbacks, DPCTimeLimit: opts.DPCTimeLimit,
 		Trampoline: k.symbol(symTrampoline), Thunk: k.thunk,
 	}); err != nil {
+		return nil, err
+	}
+	if err = k.makeMagazines(); err != nil {
 		return nil, err
 	}
 	k.IO = irp.New(k.space, k.Mm, k.Dev)

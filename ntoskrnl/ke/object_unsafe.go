@@ -92,7 +92,26 @@ const pcrIrql = guest.Addr(unsafe.Offsetof(nt.KPCR{}.Irql))
 // Windows keeps for itself.
 const DPCPendingOffset = unsafe.Offsetof(nt.KPCR{}.KernelReserved)
 
-// The bits of that word: DPCs wait on the processor, and APCs for the thread that holds it.
+// TimersSetOffset is where a KPCR has the word that is not 0 while any timer is set, and
+// PoolMagazineOffset where it has the address of the processor's pool magazine, in bytes: words of the
+// same kind, which guest code reads that frees and allocates pool.
+const (
+	TimersSetOffset    = DPCPendingOffset + 4
+	PoolMagazineOffset = DPCPendingOffset + 8
+)
+
+// noteTimers says in each KPCR whether timers are set.
+func (s *System) noteTimers(set bool) {
+	v := uint32(0)
+	if set {
+		v = 1
+	}
+	for _, p := range s.procs {
+		atomic.StoreUint32(&p.pcr.KernelReserved[1], v)
+	}
+}
+
+// The bits of the first of them: DPCs wait on the processor, and APCs for the thread that holds it.
 const (
 	pendingDPC uint32 = 1 << iota
 	pendingAPC

@@ -294,6 +294,9 @@ func (q *timerQueue) insert(v timer) (*timer, uint64) {
 	*e = v
 	q.heap = append(q.heap, e)
 	q.count.Store(int32(len(q.heap)))
+	if len(q.heap) == 1 {
+		q.sys.noteTimers(true)
+	}
 	q.set[e.object] = e
 	q.fix(e.index)
 	if !q.running {
@@ -336,6 +339,9 @@ func (q *timerQueue) drop(e *timer) {
 	q.heap[last] = nil
 	q.heap = q.heap[:last]
 	q.count.Store(int32(last))
+	if last == 0 {
+		q.sys.noteTimers(false)
+	}
 	if i < last {
 		q.fix(i)
 	}

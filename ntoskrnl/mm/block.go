@@ -69,26 +69,19 @@ type block struct {
 	tag  Tag
 	size uintptr // in bytes, as asked for
 
-	// Of small blocks, under cache.mu.
+	// Of small blocks, under cache.mu. The records lie in guest memory: see record.
 	cache      *blockCache
-	objects    []object
-	free       [2]uint64 // a bit for each object that is neither live nor waiting for reuse
-	taken      uint16    // objects that are live or waiting for reuse
-	prev, next *block    // in cache.partial
+	records    []record
+	free       bitmap // objects that may be given out
+	waiting    bitmap // objects in cache.queue
+	taken      uint16 // objects that are not free
+	prev, next *block // in cache.partial
 	listed     bool
 }
 
-// object is one small block.
-type object struct {
-	tag   Tag
-	size  uint16
-	state objectState
-}
+// bitmap has a bit for each object of a page.
+type bitmap [2]uint64
 
-type objectState uint8
-
-const (
-	objectUnused objectState = iota
-	objectLive
-	objectFreed
-)
+func (b *bitmap) has(i uint32) bool { return b[i/64]&(1<<(i%64)) != 0 }
+func (b *bitmap) set(i uint32)      { b[i/64] |= 1 << (i % 64) }
+func (b *bitmap) clear(i uint32)    { b[i/64] &^= 1 << (i % 64) }

@@ -43,8 +43,10 @@ type Manager struct {
 	space *guest.Space
 	ram   ram
 
-	shards uintptr // a power of two
-	caches [groups][classes][maxShards]atomic.Pointer[blockCache]
+	records   records
+	magazines []*guest.Region
+	shards    uintptr // a power of two
+	caches    [groups][classes][maxShards]atomic.Pointer[blockCache]
 
 	windowMu sync.Mutex
 	windows  atomic.Pointer[windowTable]
@@ -88,6 +90,9 @@ func New(space *guest.Space, config Config) (*Manager, error) {
 	if err := m.ram.init(space, (size+pageSize-1)&^(pageSize-1)); err != nil {
 		return nil, fmt.Errorf("mm: no RAM for a kernel: %w", err)
 	}
+	if err := m.records.init(space, m.ram.pages); err != nil {
+		return nil, errors.Join(fmt.Errorf("mm: no room for the pool's records: %w", err), m.ram.close())
+	}
 	pages := func(limit uintptr) uint32 {
 		if limit == 0 || limit>>pageShift > uintptr(m.ram.pages) {
 			return m.ram.pages
@@ -122,7 +127,10 @@ func (m *Manager) Close() error {
 		errs = append(errs, unix.Close(m.device.fd))
 		m.device.fd = -1
 	}
-	errs = append(errs, m.ram.close())
+	for _, g := range m.magazines {
+		errs = append(errs, g.Free())
+	}
+	errs = append(errs, m.records.close(), m.ram.close())
 	return errors.Join(errs...)
 }
 

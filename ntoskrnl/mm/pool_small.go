@@ -2,8 +2,9 @@
 //
 // A page of small blocks holds blocks of one size class, and belongs to one cache: there is one
 // for each kind of pool, alignment and class, in several shards, so that threads that allocate at
-// the same time seldom meet. What is known of a block lies beside the page in Go memory, and is
-// found by arithmetic. A free block waits in its cache's queue before it is used again.
+// the same time seldom meet. What is known of a block lies in a record far from the page, and is
+// found by arithmetic. A free block waits in its cache's queue before it is used again. Most blocks
+// are taken and given back by guest code: see magazine.go.
 
 package mm
 
@@ -93,19 +94,23 @@ type blockCache struct {
 	m     *Manager
 	class *class
 	kind  kind
+	shelf shelf // of its blocks in magazines, or 0
 
 	mu      sync.Mutex
 	partial *block // pages with a bit set in free
 	empty   int    // pages in partial that have no object taken
-	queue   [queueSize]freedBlock
+	queue   [queueSize]place
 	head, n uint32 // the queue's oldest entry and length
 }
 
-// freedBlock is a block that waits for its reuse.
-type freedBlock struct {
-	o *object
-	a nt.Addr
+// place is an object of a page.
+type place struct {
+	b *block
+	i uint32
 }
+
+func (p place) record() *record { return &p.b.records[p.i] }
+func (p place) addr() nt.Addr   { return p.b.cache.addr(p.b, p.i) }
 
 // cache gives the cache of a class in a shard.
 func (m *Manager) cache(k kind, aligned bool, c uint8, shard uintptr) *blockCache {
@@ -120,6 +125,8 @@ func (m *Manager) cache(k kind, aligned bool, c uint8, shard uintptr) *blockCach
 	bc := &blockCache{m: m, class: &classTable[c], kind: k}
 	if aligned {
 		bc.class = &alignedClassTable[c]
+	} else {
+		bc.shelf = shelfOf(k, c)
 	}
 	if !slot.CompareAndSwap(nil, bc) {
 		bc = slot.Load()
@@ -140,39 +147,64 @@ func (m *Manager) allocateSmall(k kind, aligned bool, size uintptr, tag Tag) (nt
 		bc = m.cache(k, aligned, c, (shard+1)&(m.shards-1))
 		bc.mu.Lock()
 	}
-	o, a := bc.next()
-	if o == nil {
+	p := bc.next()
+	if p.b == nil {
 		bc.mu.Unlock()
 		return 0, nt.STATUS_INSUFFICIENT_RESOURCES
 	}
-	was := *o
-	*o = object{tag: tag, size: uint16(size), state: objectLive}
 	bc.mu.Unlock()
-
-	if was.state == objectFreed {
-		if bad := poisoned(a, uint32(was.size)); bad != 0 {
-			return 0, bc.writtenAfterFree(o, was, a, bad)
-		}
+	a := p.addr()
+	if err := bc.handOut(p, a, size, tag); err != nil {
+		return 0, err
 	}
-	bc.setGuard(a, uint32(size))
 	return a, nil
 }
 
-// next finds a block for the next allocation; nil when there is no memory. bc.mu is held, and
+// handOut makes a block that next gave one that is allocated. It is the caller's alone.
+func (bc *blockCache) handOut(p place, a nt.Addr, size uintptr, tag Tag) error {
+	r := p.record()
+	was := r.load()
+	if was.state() == objectFreed {
+		if bad := poisoned(a, bc.sizeOf(was)); bad != 0 {
+			return bc.writtenAfterFree(was, a, bad)
+		}
+	}
+	bc.setGuard(a, uint32(size))
+	r.store(makeRecord(tag, uint32(size), objectLive))
+	return nil
+}
+
+// next finds a block for the next allocation; none when there is no memory. bc.mu is held, and
 // released for a moment when a new page is needed.
-func (bc *blockCache) next() (*object, nt.Addr) {
+func (bc *blockCache) next() place {
 	if bc.n > keptFree {
-		f := &bc.queue[bc.head]
-		bc.head = (bc.head + 1) % queueSize
-		bc.n--
-		return f.o, f.a
+		return bc.oldest()
 	}
 	return bc.fresh()
 }
 
+// oldest takes the block out of the queue that waits longest.
+func (bc *blockCache) oldest() place {
+	p := bc.queue[bc.head]
+	bc.head = (bc.head + 1) % queueSize
+	bc.n--
+	p.b.waiting.clear(p.i)
+	return p
+}
+
+// wait puts a block into the queue, and makes one free that has waited long enough.
+func (bc *blockCache) wait(p place) {
+	if bc.n == queueSize {
+		bc.release(bc.oldest())
+	}
+	p.b.waiting.set(p.i)
+	bc.queue[(bc.head+bc.n)%queueSize] = p
+	bc.n++
+}
+
 // fresh finds a block that does not wait for its reuse, or where there is no memory for another
 // page the one that waits longest.
-func (bc *blockCache) fresh() (*object, nt.Addr) {
+func (bc *blockCache) fresh() place {
 	if bc.partial == nil {
 		bc.mu.Unlock()
 		page := bc.newPage()
@@ -185,20 +217,16 @@ func (bc *blockCache) fresh() (*object, nt.Addr) {
 	b := bc.partial
 	if b == nil {
 		if bc.n == 0 {
-			return nil, 0
+			return place{}
 		}
-		f := bc.queue[bc.head]
-		bc.head = (bc.head + 1) % queueSize
-		bc.n--
-		return f.o, f.a
+		return bc.oldest()
 	}
 	w := uint32(0)
 	if b.free[0] == 0 {
 		w = 1
 	}
-	i := uint32(bits.TrailingZeros64(b.free[w]))
-	b.free[w] &^= 1 << i
-	i += 64 * w
+	i := uint32(bits.TrailingZeros64(b.free[w])) + 64*w
+	b.free.clear(i)
 	if b.taken == 0 {
 		bc.empty--
 	}
@@ -206,7 +234,7 @@ func (bc *blockCache) fresh() (*object, nt.Addr) {
 	if b.free[0]|b.free[1] == 0 {
 		bc.unlist(b)
 	}
-	return &b.objects[i], bc.addr(b, i)
+	return place{b, i}
 }
 
 // newPage makes a page of free blocks, or nil.
@@ -216,13 +244,18 @@ func (bc *blockCache) newPage() *block {
 	if !ok {
 		return nil
 	}
-	if err := r.open(start, 1, bc.kind.prot()); err != nil {
+	err := r.open(start, 1, bc.kind.prot())
+	if err != nil {
 		r.give(bc.kind, start, 1, 0)
 		return nil
 	}
 	c := bc.class
-	b := &block{page: start, pages: 1, use: useSmall, kind: bc.kind, cache: bc,
-		objects: make([]object, c.count)}
+	b := &block{page: start, pages: 1, use: useSmall, kind: bc.kind, cache: bc}
+	if b.records, err = bc.m.records.of(start, int(c.count)); err != nil {
+		r.shut(start, 1, 0)
+		r.give(bc.kind, start, 1, 0)
+		return nil
+	}
 	for i := range b.free {
 		if n := int(c.count) - 64*i; n >= 64 {
 			b.free[i] = ^uint64(0)
@@ -233,55 +266,63 @@ func (bc *blockCache) newPage() *block {
 	guest.Fill(r.addr(start), guardByte, uintptr(c.first))
 	b.live.Store(true)
 	r.enter(b)
+	bc.m.records.setShelf(start, bc.shelf)
 	return b
 }
 
 // free frees the block at a, which lies in the page b.
 func (bc *blockCache) free(b *block, a nt.Addr, tag Tag) error {
-	c := bc.class
-	off := uint32(a)&(pageSize-1) - c.first
-	i := uint32(uint64(off) * c.recip >> 32)
 	bc.mu.Lock()
-	if i >= c.count || i*c.size != off || !b.live.Load() {
+	p, ok := bc.at(b, a)
+	if !ok {
 		err := bc.badFree(b, a)
 		bc.mu.Unlock()
 		return err
 	}
-	o := &b.objects[i]
-	if o.state != objectLive || o.tag != tag {
-		if err := bc.checkFree(o, a, tag); err != nil {
+	r := p.record()
+	was := r.load()
+	if was.state() != objectLive || was.tag() != tag || b.waiting.has(p.i) || b.free.has(p.i) {
+		if err := bc.checkFree(p, was, a, tag); err != nil {
 			bc.mu.Unlock()
 			return err
 		}
 	}
-	if bad := bc.checkGuard(a, uint32(o.size)); bad != 0 {
+	size := bc.sizeOf(was)
+	if bad := bc.checkGuard(a, size); bad != 0 {
 		bc.mu.Unlock()
-		return overrun(a, o.tag, uintptr(o.size), bad, a+nt.Addr(c.size))
+		return overrun(a, was.tag(), uintptr(size), bad, a+nt.Addr(bc.class.size))
 	}
-	poison(a, uint32(o.size))
-	o.state = objectFreed
-	if bc.n == queueSize {
-		f := bc.queue[bc.head]
-		bc.head = (bc.head + 1) % queueSize
-		bc.n--
-		bc.release(f.a)
+	if !r.swap(was, was.as(objectFreed)) { // guest code has freed it in this moment
+		bc.mu.Unlock()
+		return doubleFree(a, was.tag(), uintptr(size))
 	}
-	bc.queue[(bc.head+bc.n)%queueSize] = freedBlock{o, a}
-	bc.n++
+	poison(a, size)
+	bc.wait(p)
 	bc.mu.Unlock()
 	return nil
 }
 
-// checkFree finds what is wrong with freeing o at a.
-func (bc *blockCache) checkFree(o *object, a nt.Addr, tag Tag) error {
-	switch o.state {
-	case objectUnused:
+// at finds the object at a, in the page b. bc.mu is held.
+func (bc *blockCache) at(b *block, a nt.Addr) (place, bool) {
+	c := bc.class
+	off := uint32(a)&(pageSize-1) - c.first
+	i := uint32(uint64(off) * c.recip >> 32)
+	if i >= c.count || i*c.size != off || !b.live.Load() {
+		return place{}, false
+	}
+	return place{b, i}, true
+}
+
+// checkFree finds what is wrong with freeing the object at a.
+func (bc *blockCache) checkFree(p place, r record, a nt.Addr, tag Tag) error {
+	switch {
+	case r.state() == objectUnused:
 		return badCaller(poolInvalidAddress, a, fmt.Sprintf("%v was freed, which is in a pool of "+
 			"blocks of %d bytes, but was not allocated", a, bc.class.size))
-	case objectFreed:
-		return doubleFree(a, o.tag, uintptr(o.size))
+	case r.state() != objectLive || p.b.waiting.has(p.i) || p.b.free.has(p.i):
+		return doubleFree(a, r.tag(), uintptr(bc.sizeOf(r)))
 	}
-	return checkTag(a, o.tag, tag)
+	return checkTag(a, r.tag(), tag)
 }
 
 // badFree makes the error of freeing an address in the page b where no block begins.
@@ -297,26 +338,25 @@ func (bc *blockCache) badFree(b *block, a nt.Addr) error {
 		return badCaller(poolInvalidAddress, a, fmt.Sprintf(
 			"%v was freed, which is in a pool, but behind the last block of its page", a))
 	}
-	o := b.objects[i]
+	r := b.records[i].load()
 	start := bc.addr(b, i)
 	switch {
-	case start == a && o.state == objectFreed:
-		return doubleFree(a, o.tag, uintptr(o.size))
-	case o.state == objectUnused:
-		return bc.checkFree(&o, a, 0)
+	case start == a && r.state() == objectFreed:
+		return doubleFree(a, r.tag(), uintptr(bc.sizeOf(r)))
+	case r.state() == objectUnused:
+		return bc.checkFree(place{b, i}, r, a, 0)
 	}
-	return notBlock(a, start, o.tag, uintptr(o.size))
+	return notBlock(a, start, r.tag(), uintptr(bc.sizeOf(r)))
 }
 
-// release makes the block at a free for any use of its class, and gives pages back that have no
-// other. One such page is kept. bc.mu is held.
-func (bc *blockCache) release(a nt.Addr) {
-	b := bc.m.ram.block(a)
-	i := (uint32(a)&(pageSize-1) - bc.class.first) / bc.class.size
+// release makes a block free for any use of its class, and gives pages back that have no other. One
+// such page is kept. bc.mu is held.
+func (bc *blockCache) release(p place) {
+	b := p.b
 	if !b.listed {
 		bc.list(b)
 	}
-	b.free[i/64] |= 1 << (i % 64)
+	b.free.set(p.i)
 	b.taken--
 	if b.taken > 0 {
 		return
@@ -331,6 +371,7 @@ func (bc *blockCache) release(a nt.Addr) {
 // drop gives the page b back, which has no object taken. bc.mu is held.
 func (bc *blockCache) drop(b *block) {
 	bc.unlist(b)
+	bc.m.records.setShelf(b.page, 0)
 	b.live.Store(false)
 	r := &bc.m.ram
 	r.shut(b.page, 1, 0)
@@ -342,10 +383,7 @@ func (bc *blockCache) drain() {
 	bc.mu.Lock()
 	defer bc.mu.Unlock()
 	for bc.n > 0 {
-		f := bc.queue[bc.head]
-		bc.head = (bc.head + 1) % queueSize
-		bc.n--
-		bc.release(f.a)
+		bc.release(bc.oldest())
 	}
 	for b := bc.partial; b != nil; {
 		next := b.next
@@ -471,15 +509,12 @@ func poisoned(a nt.Addr, size uint32) nt.Addr {
 
 // writtenAfterFree makes the error of a block that was changed between its free and its reuse. The
 // block is not used again.
-func (bc *blockCache) writtenAfterFree(o *object, was object, a, bad nt.Addr) error {
-	bc.mu.Lock()
-	*o = was
-	bc.mu.Unlock()
+func (bc *blockCache) writtenAfterFree(was record, a, bad nt.Addr) error {
 	return &PoolError{
 		Code:   nt.DRIVER_CAUGHT_MODIFYING_FREED_POOL,
 		Params: [4]uint64{uint64(bad), 1, 0, 0},
-		Addr:   a, Tag: was.tag,
+		Addr:   a, Tag: was.tag(),
 		What: fmt.Sprintf("the pool block at %v (tag %q, %d bytes) was written after it was freed, "+
-			"at offset %d", a, was.tag, was.size, bad-a),
+			"at offset %d", a, was.tag(), bc.sizeOf(was), bad-a),
 	}
 }

@@ -103,11 +103,9 @@ func (m *Manager) Blocks(f func(BlockInfo) bool) {
 				}
 				continue
 			}
-			b.cache.mu.Lock()
-			objects := slices.Clone(b.objects)
-			b.cache.mu.Unlock()
-			for k, o := range objects {
-				if o.state == objectLive && !f(b.objectInfo(uint32(k), o)) {
+			for k := range b.records {
+				r := b.records[k].load()
+				if r.state() == objectLive && !f(b.objectInfo(uint32(k), r)) {
 					return
 				}
 			}
@@ -130,13 +128,11 @@ func (m *Manager) BlockAt(a nt.Addr) (info BlockInfo, ok bool) {
 		return BlockInfo{}, false
 	}
 	i := (off - c.first) / c.size
-	b.cache.mu.Lock()
-	o := b.objects[i]
-	b.cache.mu.Unlock()
-	if o.state == objectUnused {
+	r := b.records[i].load()
+	if r.state() == objectUnused {
 		return BlockInfo{}, false
 	}
-	return b.objectInfo(i, o), true
+	return b.objectInfo(i, r), true
 }
 
 // Describe says what a is to the memory manager, for messages, or "" when it is nothing.
@@ -164,7 +160,7 @@ func (b *block) info(r *ram) BlockInfo {
 		Routine: b.use.String(), Freed: !b.live.Load()}
 }
 
-func (b *block) objectInfo(i uint32, o object) BlockInfo {
-	return BlockInfo{Addr: b.cache.addr(b, i), Size: uintptr(o.size), Tag: o.tag,
-		Pool: Pool(b.kind), Routine: b.use.String(), Freed: o.state != objectLive}
+func (b *block) objectInfo(i uint32, r record) BlockInfo {
+	return BlockInfo{Addr: b.cache.addr(b, i), Size: uintptr(b.cache.sizeOf(r)), Tag: r.tag(),
+		Pool: Pool(b.kind), Routine: b.use.String(), Freed: r.state() != objectLive}
 }

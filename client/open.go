@@ -81,6 +81,14 @@ func Open(name string, options ...Option) (*File, error) {
 	return OpenContext(context.Background(), name, options...)
 }
 
+// program gives what this process is called.
+func program() string {
+	if len(os.Args) == 0 {
+		return ""
+	}
+	return filepath.Base(os.Args[0])
+}
+
 // OpenContext is Open that ends when ctx does.
 func OpenContext(ctx context.Context, name string, options ...Option) (*File, error) {
 	const normal = 0x80 // FILE_ATTRIBUTE_NORMAL
@@ -92,6 +100,7 @@ func OpenContext(ctx context.Context, name string, options ...Option) (*File, er
 		Disposition: nt.FILE_OPEN,
 		Options:     nt.FILE_SYNCHRONOUS_IO_NONALERT | nt.FILE_NON_DIRECTORY_FILE,
 		Attributes:  normal,
+		Program:     program(),
 	}}
 	for _, f := range options {
 		f(&o)

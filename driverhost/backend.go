@@ -45,7 +45,7 @@ func (b backend) Open(req *wire.OpenRequest) (wire.File, wire.OpenResult, error)
 	}
 	s, status, information, err := b.h.openSession(opening{
 		client:  client{int(req.Peer.PID), req.Peer.UID},
-		program: func() string { return processName(req.Peer.PID) },
+		program: func() string { return processName(req.Peer.PID, hello.Program) },
 		name:    hello.Name,
 		info: irp.OpenInfo{
 			OpenInfo: devobj.OpenInfo{Access: nt.MapGenericAccess(hello.Access, nt.FileGenericMapping),
@@ -65,13 +65,16 @@ func (b backend) Open(req *wire.OpenRequest) (wire.File, wire.OpenResult, error)
 	return f, result, nil
 }
 
-// processName gives the name of a process's program.
-func processName(pid int32) string {
-	comm, err := os.ReadFile("/proc/" + strconv.Itoa(int(pid)) + "/comm")
-	if err != nil {
+// processName gives the name of a process's program: what Linux says, or, from a sandbox that keeps
+// the host from looking, what the process says itself.
+func processName(pid int32, own string) string {
+	if comm, err := os.ReadFile("/proc/" + strconv.Itoa(int(pid)) + "/comm"); err == nil {
+		return strings.TrimSpace(string(comm))
+	}
+	if own == "" {
 		return "client"
 	}
-	return strings.TrimSpace(string(comm))
+	return Printable(own)
 }
 
 // Start begins a request.

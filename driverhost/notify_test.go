@@ -2,6 +2,7 @@ package driverhost
 
 import (
 	"encoding/binary"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -150,4 +151,12 @@ func TestDriverCanRefuseAProcess(t *testing.T) {
 	s, _, err = openAs(h, 4322)
 	require.NoError(t, err)
 	s.close(true)
+}
+
+func TestAProgramThatTheHostCannotSeeIsBelieved(t *testing.T) {
+	const nobody = 1 << 30 // above Linux' largest process id
+	assert.Equal(t, "cat", processName(nobody, "cat"))
+	assert.Equal(t, `a\x1bb`, processName(nobody, "a\x1bb"))
+	assert.Equal(t, "client", processName(nobody, ""))
+	assert.NotEqual(t, "cat", processName(int32(os.Getpid()), "cat"))
 }

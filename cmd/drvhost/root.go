@@ -10,12 +10,15 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"github.com/drvhost/drvhost/driverhost/wire"
+	"github.com/drvhost/drvhost/nt"
 )
 
 // app is one run of the command: the global flags, and where output goes.
@@ -50,6 +53,7 @@ func newRoot(a *app, only string) *cobra.Command {
 		Long:          longHelp,
 		SilenceUsage:  true,
 		SilenceErrors: true,
+		Version:       version(),
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 		PersistentPreRunE: func(*cobra.Command, []string) error {
@@ -80,6 +84,16 @@ func newRoot(a *app, only string) *cobra.Command {
 		}
 	}
 	return root
+}
+
+// version says which drvhost this is, as far as the build knows, and what it presents to drivers.
+func version() string {
+	v := "(unknown)"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		v = info.Main.Version
+	}
+	return fmt.Sprintf("%s, %s, presents Windows 10 22H2 (build %d)", v, runtime.Version(),
+		nt.BuildNumber)
 }
 
 // command is a command by name. Most runs need one only, and making all of them takes 0.1 ms.

@@ -55,15 +55,24 @@ With --format json: [{module, name, support: "full"|"partial"|"stub", note, max_
 
 func (a *app) doctorCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "doctor",
+		Use:   "doctor [FILE...]",
 		Short: "Say what this machine offers and lacks, and what each lack costs",
 		Long: `Doctor looks at what drvhost uses of the kernel and the processor. It exits with code 11
 when something is missing without which no driver runs.
 
+For each driver's file it says which instructions have another effect in a process than
+in a kernel and can be neither trapped nor patched, so that they have their native one.
+
 With --format json: [{name, ok, required, found, cost}].`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
+		RunE: func(_ *cobra.Command, files []string) error {
 			findings := doctor.Examine(a.runtimeDir)
+			for _, file := range files {
+				f, err := doctor.Driver(file)
+				if err != nil {
+					return loadError(err)
+				}
+				findings = append(findings, f)
+			}
 			var err error
 			if a.format == formatJSON {
 				err = a.json(findings)

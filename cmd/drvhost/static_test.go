@@ -55,6 +55,10 @@ func TestListsAsTextAndJSON(t *testing.T) {
 		}
 		assert.Len(t, list[0], len(c.keys))
 	}
+	assert.Regexp(t, `odd.sys +ok +\d+ instructions are patched`,
+		s.run("doctor", fixture(t, "odd")).out)
+	assert.Equal(t, exitBadDriver, s.run("doctor", "main.go").code)
+	assert.Contains(t, s.run("--version").out, "build 19045")
 	assert.Contains(t, s.run("inspect", fixture(t, "missing")).out, "DrvhostNoSuchRoutine  missing")
 	var report map[string]any
 	r := s.run("inspect", "--format", "json", fixture(t, "missing"))

@@ -2,5 +2,7 @@
 //
 // [Examine] gives a list of [Finding]. It changes nothing on the machine.
 //
-// The package may import engine, guest, driverhost/sandbox and driverhost/wire. It has no locks.
+// [Driver] looks at a driver's file in the same way.
+//
+// The package may import engine, guest, driverhost/inspect, /sandbox and /wire. It has no locks.
 package doctor

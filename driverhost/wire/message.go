@@ -5,7 +5,8 @@ package wire
 //	every message    0 size u32 | 4 type u8 | 5..7 by type | 8 id u64 | by type
 //	MsgHello         5 zero | 8 Magic | 16 first, last version u16 | 20 name length u32 |
 //	                 24 features u64 | 32 access u32 | 36 share u32 | 40 disposition u32 |
-//	                 44 options u32 | 48 attributes u32 | 52 zero u32 | 56 name, UTF-16
+//	                 44 options u32 | 48 attributes u32 | 52 program length u32 |
+//	                 56 name, UTF-16 | program, UTF-8
 //	MsgWelcome       5 zero | 8 Magic | 16 version u16 | 18 zero u16 | 20 status u32 |
 //	                 24 information u64 | 32 features u64 | 40 file u64 | 48 max buffer u64 |
 //	                 56 max inline u32 | 60 max bytes u32 | 64 max requests u32 | 68 pid u32 |
@@ -26,6 +27,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
@@ -65,6 +67,9 @@ const (
 	MsgBufferReply MsgType = 8 // host: here it is
 	MsgGoodbye     MsgType = 9 // host: the connection ends, and why
 )
+
+// MaxProgram is how much of a program's name a Hello has at most, in bytes.
+const MaxProgram = 64
 
 // The lengths in bytes of the fixed parts.
 const (
@@ -132,6 +137,9 @@ type Hello struct {
 	Disposition            uint32 // FILE_OPEN and its kin
 	Options                uint32 // FILE_* create options
 	Attributes             uint32 // FILE_ATTRIBUTE_*
+	// Program is what the client calls itself; a host that cannot see for itself believes it. Of a
+	// longer one there are the first MaxProgram bytes.
+	Program string
 }
 
 // Append adds the message to b. A name that is not UTF-8 keeps its unpaired surrogates in the form
@@ -141,8 +149,10 @@ func (h *Hello) Append(b []byte) ([]byte, error) {
 	if len(name) > MaxNameUnits {
 		return b, fmt.Errorf("a name of %d characters: %w", len(name), nt.STATUS_NAME_TOO_LONG)
 	}
+	program := h.Program[:min(len(h.Program), MaxProgram)]
 	start := len(b)
 	b = append(b, make([]byte, HelloSize+2*len(name))...)
+	b = append(b, program...)
 	m := b[start:]
 	PutHeader(m, MsgHello, Magic)
 	le.PutUint16(m[16:], h.VersionMin)
@@ -154,6 +164,7 @@ func (h *Hello) Append(b []byte) ([]byte, error) {
 	le.PutUint32(m[40:], h.Disposition)
 	le.PutUint32(m[44:], h.Options)
 	le.PutUint32(m[48:], h.Attributes)
+	le.PutUint32(m[52:], uint32(len(program)))
 	for i, u := range name {
 		le.PutUint16(m[HelloSize+2*i:], u)
 	}
@@ -165,9 +176,10 @@ func ParseHello(m []byte) (*Hello, error) {
 	if len(m) < HelloSize || le.Uint64(m[8:]) != Magic {
 		return nil, malformed("the first message is not a Hello")
 	}
-	units := le.Uint32(m[20:])
-	if units > MaxNameUnits || int(units)*2 != len(m)-HelloSize {
-		return nil, malformed("a Hello of %d bytes with a name of %d characters", len(m), units)
+	units, program := le.Uint32(m[20:]), le.Uint32(m[52:])
+	if units > MaxNameUnits || program > MaxProgram || int(2*units+program) != len(m)-HelloSize {
+		return nil, malformed("a Hello of %d bytes with a name of %d characters and a program's of %d",
+			len(m), units, program)
 	}
 	name := make([]uint16, units)
 	for i := range name {
@@ -183,6 +195,7 @@ func ParseHello(m []byte) (*Hello, error) {
 		Disposition: le.Uint32(m[40:]),
 		Options:     le.Uint32(m[44:]),
 		Attributes:  le.Uint32(m[48:]),
+		Program:     strings.ToValidUTF8(string(m[HelloSize+2*units:]), "\uFFFD"),
 	}, nil
 }
 

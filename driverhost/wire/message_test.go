@@ -11,7 +11,7 @@ import (
 )
 
 func TestMessagesComeBackAsTheyWere(t *testing.T) {
-	hello := Hello{VersionMin: 1, VersionMax: 7, Features: 1 << 40, Name: `Echo\sub\ä€😀`,
+	hello := Hello{VersionMin: 1, VersionMax: 7, Features: 1 << 40, Name: `Echo\sub\ä€😀`, Program: "cat ä",
 		Access: 1, Share: 2, Disposition: 3, Options: 4, Attributes: 5}
 	m, err := hello.Append(nil)
 	require.NoError(t, err)

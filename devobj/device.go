@@ -161,6 +161,13 @@ func (m *Manager) Driver(addr guest.Addr) *Driver {
 	return d
 }
 
+// Deleted reports whether DeleteDevice was called for a device.
+func (m *Manager) Deleted(dev *Device) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return dev.deleted
+}
+
 // DeleteDevice takes a device out of the namespace, out of its driver's list and off the device below
 // it. Its memory goes when nothing has it open or holds a reference. It reports whether the device
 // was there.

@@ -239,7 +239,10 @@ func (h *Host) Close() (report CloseReport, err error) {
 	report.Stuck = h.closeSessions(deadline)
 	if len(report.Stuck) == 0 && h.Crashed() == nil {
 		report.Left = make(map[string][]string)
-		errs = append(errs, h.unloadAll(&report, deadline))
+		errs = append(errs, h.shutdown(&report, deadline))
+		if len(report.Stuck) == 0 && h.Crashed() == nil {
+			errs = append(errs, h.unloadAll(&report, deadline))
+		}
 	}
 	// From here on nothing runs in a driver any more, and whoever waits for one is told.
 	h.Kernel.Ke.Close()
@@ -252,6 +255,18 @@ func (h *Host) Close() (report CloseReport, err error) {
 		server.Wait(h.patience)
 	}
 	return report, errors.Join(append(errs, h.Kernel.Close())...)
+}
+
+// shutdown tells the devices that want to know that the system shuts down.
+func (h *Host) shutdown(report *CloseReport, deadline time.Time) error {
+	late := make(chan struct{})
+	timer := time.AfterFunc(time.Until(deadline), func() { close(late) })
+	defer timer.Stop()
+	stuck, err := h.Kernel.Shutdown(late)
+	if stuck != nil {
+		report.Stuck = append(report.Stuck, "IRP_MJ_SHUTDOWN of "+stuck.Describe())
+	}
+	return err
 }
 
 // unloadAll unloads every driver, until one takes too long.

@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"testing"
 
@@ -85,38 +84,14 @@ func TestEveryFullExportIsTested(t *testing.T) {
 	}
 }
 
-// others are those of the first exports that belong to services, devices and power management.
-var others = []string{
-	"IoGetDeviceInterfaces", "IoGetDeviceProperty", "IoGetDmaAdapter",
-	"IoInvalidateDeviceRelations", "IoInvalidateDeviceState", "IoOpenDeviceRegistryKey",
-	"IoRegisterDeviceInterface", "IoRegisterPlugPlayNotification",
-	"IoRegisterShutdownNotification", "IoRequestDeviceEject", "IoSetDeviceInterfaceState",
-	"IoUnregisterPlugPlayNotification", "IoUnregisterShutdownNotification", "IoWMIWriteEvent",
-	"PoRequestPowerIrp", "PoSetPowerState", "PoSetSystemState", "ZwPowerInformation",
-	"ZwSetInformationThread",
-}
-
 // testdata/first_exports.txt has the functions that complete most drivers soonest, in that order.
 func TestFirstExportsAreImplemented(t *testing.T) {
 	text, err := os.ReadFile("testdata/first_exports.txt")
 	require.NoError(t, err)
 	first := strings.Fields(string(text))
 	require.Len(t, first, 250)
-	missing := 0
 	for _, name := range first {
 		e, ok := ntoskrnl.FindExport(name)
-		implemented := ok && e.Implemented() && e.Support != ntoskrnl.Stub
-		switch other := slices.Contains(others, name); {
-		case other && implemented:
-			t.Logf("%s is %v: it is no exception any more", name, e.Support)
-		case other:
-			missing++
-		default:
-			assert.True(t, implemented, "%s is not implemented", name)
-		}
-	}
-	t.Logf("%d of the first %d exports are missing", missing, len(first))
-	for _, name := range others {
-		assert.Contains(t, first, name)
+		assert.True(t, ok && e.Implemented() && e.Support != ntoskrnl.Stub, "%s is not implemented", name)
 	}
 }

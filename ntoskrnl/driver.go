@@ -252,6 +252,7 @@ func (k *Kernel) discard(d *Driver) error {
 		k.Ob.DeleteLink(l)
 		k.forgetLink(l)
 	}
+	k.forgetShutdown(d.Driver)
 	k.Dev.DeleteDriver(d.Driver)
 	if err := k.settle(d); err != nil {
 		// Threads may still be in the driver's code; the image goes when the kernel is closed.

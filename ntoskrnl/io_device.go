@@ -86,5 +86,6 @@ func ioDeleteDevice(c *Call, device guest.Addr) {
 	}
 	c.mu.Lock()
 	delete(c.wmiProviders, device)
+	delete(c.power, device)
 	c.mu.Unlock()
 }

@@ -12,6 +12,8 @@ var ioWMIExports = []Export{
 		Note: "registrations are checked and kept track of, but no IRP_MJ_SYSTEM_CONTROL is sent"},
 	{Name: "IoWMIOpenBlock", Fn: fn3(ioWMIOpenBlock), Params: "DataBlockGuid DesiredAccess DataBlockObject",
 		MaxIRQL: passive, Support: Partial, Note: "no data block exists: STATUS_WMI_GUID_NOT_FOUND"},
+	{Name: "IoWMIWriteEvent", Fn: fn1(ioWMIWriteEvent), Params: "WnodeEventItem", MaxIRQL: apc,
+		Support: Partial, Note: "the event goes to the host's log: nobody consumes it"},
 	{Name: "IoWMIQueryAllData", Fn: fn3(ioWMIQueryAllData),
 		Params: "DataBlockObject InOutBufferSize OutBuffer", MaxIRQL: passive, Support: Partial,
 		Note: "no data block can be open: STATUS_OBJECT_TYPE_MISMATCH"},
@@ -65,6 +67,39 @@ func ioWMIRegistrationControl(c *Call, device guest.Addr, action uint32) nt.Stat
 func ioWMIOpenBlock(c *Call, guid guest.Addr, access uint32, result guest.Addr) nt.Status {
 	Load[[16]byte](c, guid)
 	return nt.STATUS_WMI_GUID_NOT_FOUND
+}
+
+// ioWMIWriteEvent delivers an event to its consumers, of whom there are none, and frees it.
+//
+//	NTSTATUS IoWMIWriteEvent(PVOID WnodeEventItem)
+//
+// STATUS_INVALID_PARAMETER for what is no event item, and STATUS_BUFFER_OVERFLOW for one that is
+// larger than the default of the registry's limit; the caller keeps both. "IoWMIWriteEvent function
+// (wdm.h)".
+func ioWMIWriteEvent(c *Call, item guest.Addr) nt.Status {
+	const (
+		eventItem      = 0x8       // WNODE_FLAG_EVENT_ITEM
+		eventReference = 0x2000    // WNODE_FLAG_EVENT_REFERENCE
+		largest        = 64 * 1024 // bytes
+	)
+	h := Load[wnodeHeader](c, item)
+	switch {
+	case h.Flags&(eventItem|eventReference) == 0:
+		return nt.STATUS_INVALID_PARAMETER
+	case h.BufferSize > largest:
+		return nt.STATUS_BUFFER_OVERFLOW
+	}
+	c.log.Info("WMI event", "driver", c.Where(c.Caller()), "bytes", h.BufferSize)
+	exFreePool(c, item)
+	return nt.STATUS_SUCCESS
+}
+
+// wnodeHeader is WNODE_HEADER.
+type wnodeHeader struct {
+	BufferSize, ProviderID       uint32
+	HistoricalContext, TimeStamp uint64
+	GUID                         [16]byte
+	ClientContext, Flags         uint32
 }
 
 // ioWMIQueryAllData reads all instances of a data block that is open.

@@ -425,6 +425,22 @@ func TestQueryInformationProcessAndThread(t *testing.T) {
 	assert.Equal(t, nt.STATUS_INVALID_HANDLE, r.status("ZwQueryInformationThread", 0x4000, 0, info,
 		8, n))
 
+	r.put32(info, 13)
+	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ZwSetInformationThread", thread, 2, info, 4))
+	assert.EqualValues(t, 13, r.i32("KeQueryPriorityThread", uint64(r.thread.Object)))
+	assert.Equal(t, nt.STATUS_INFO_LENGTH_MISMATCH,
+		r.status("ZwSetInformationThread", thread, 2, info, 8))
+	r.put32(info, 32)
+	assert.Equal(t, nt.STATUS_INVALID_PARAMETER,
+		r.status("ZwSetInformationThread", thread, 2, info, 4))
+	r.put32(info, 1)
+	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ZwSetInformationThread", thread, 3, info, 4))
+	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ZwSetInformationThread", thread, 17, 0, 0))
+	assert.Equal(t, nt.STATUS_INVALID_INFO_CLASS,
+		r.status("ZwSetInformationThread", thread, 99, info, 4))
+	assert.Equal(t, nt.STATUS_OBJECT_TYPE_MISMATCH,
+		r.status("ZwSetInformationThread", process, 2, info, 4))
+
 	sd, allocated := r.mem(8), r.mem(1)
 	r.put64(sd, 1)
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("ObGetObjectSecurity", uint64(r.thread.Object), sd,

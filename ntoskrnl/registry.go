@@ -58,8 +58,11 @@ func NewRegistry(processors int) *cm.Registry {
 		name = name[:longest]
 	}
 	return cm.Initial(cm.System{Processors: processors, ComputerName: strings.ToUpper(name),
-		Vendor: "GenuineIntel", Model: "drvhost virtual processor", MHz: 1000})
+		Vendor: "GenuineIntel", Model: "drvhost virtual processor", MHz: processorMHz})
 }
+
+// processorMHz is how fast a virtual processor is said to be.
+const processorMHz = 1000
 
 // describeService makes the key of a service, if there is none.
 func (k *Kernel) describeService(name string) {

@@ -22,6 +22,11 @@ var zwProcessExports = []Export{
 		MaxIRQL: passive, Support: Partial,
 		Note: "ThreadBasicInformation, ThreadTimes without times of the processor, " +
 			"ThreadQuerySetWin32StartAddress"},
+	{Name: "ZwSetInformationThread", Fn: fn4(zwSetInformationThread),
+		Params: "ThreadHandle ThreadInformationClass:d ThreadInformation " +
+			"ThreadInformationLength:d",
+		MaxIRQL: passive, Support: Partial,
+		Note: "ThreadPriority, ThreadBasePriority, ThreadHideFromDebugger"},
 }
 
 const processClasses = "ProcessBasicInformation, ProcessSessionInformation, " +
@@ -36,7 +41,10 @@ const (
 
 	threadBasicInformation          = 0
 	threadTimes                     = 1
+	threadPriorityClass             = 2
+	threadBasePriorityClass         = 3
 	threadQuerySetWin32StartAddress = 9
+	threadHideFromDebugger          = 17
 )
 
 // processBasic is PROCESS_BASIC_INFORMATION.
@@ -138,6 +146,46 @@ func zwQueryInformationThread(c *Call, h nt.Handle, class uint32, info guest.Add
 			ExitTime: t.ExitTime})
 	case threadQuerySetWin32StartAddress:
 		return fixedInformation(c, info, length, needed, t.Win32StartAddress)
+	}
+	return nt.STATUS_INVALID_INFO_CLASS
+}
+
+// zwSetInformationThread sets something of a thread.
+//
+//	NTSTATUS ZwSetInformationThread(HANDLE ThreadHandle, THREADINFOCLASS ThreadInformationClass,
+//	    PVOID ThreadInformation, ULONG ThreadInformationLength)
+//
+// STATUS_INVALID_HANDLE, STATUS_OBJECT_TYPE_MISMATCH, STATUS_INVALID_INFO_CLASS,
+// STATUS_INFO_LENGTH_MISMATCH, STATUS_INVALID_PARAMETER for a priority that there is not.
+// "ZwSetInformationThread function (ntifs.h)".
+func zwSetInformationThread(c *Call, h nt.Handle, class uint32, info guest.Addr,
+	length uint32) nt.Status {
+	e, status := c.reference(h, 0, c.types.thread, nt.KernelMode)
+	if status != nt.STATUS_SUCCESS {
+		return status
+	}
+	defer c.dereference(e.Object)
+	switch class {
+	case threadPriorityClass, threadBasePriorityClass:
+		if length != 4 {
+			return nt.STATUS_INFO_LENGTH_MISMATCH
+		}
+		const lowest, highest = 1, 31
+		v := Load[int32](c, info)
+		if class == threadBasePriorityClass {
+			keSetBasePriorityThread(c, e.Object.Addr, v)
+			return nt.STATUS_SUCCESS
+		}
+		if v < lowest || v > highest {
+			return nt.STATUS_INVALID_PARAMETER
+		}
+		keSetPriorityThread(c, e.Object.Addr, v)
+		return nt.STATUS_SUCCESS
+	case threadHideFromDebugger: // there is none
+		if length != 0 {
+			return nt.STATUS_INFO_LENGTH_MISMATCH
+		}
+		return nt.STATUS_SUCCESS
 	}
 	return nt.STATUS_INVALID_INFO_CLASS
 }

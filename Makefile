@@ -30,7 +30,7 @@ test:
 # The tests on drivers that others wrote. They skip, loudly, where the files are missing; with
 # DRVHOST_REQUIRE_REAL_DRIVERS=1 that is a failure.
 real:
-	$(GO) test -count=1 -v -run TestReal ./pe ./driverhost/check
+	$(GO) test -count=1 -v -run TestReal ./pe ./driverhost/check ./driverhost/signature
 
 # Prints each figure with its ratio to a floor from the same run.
 bench:
@@ -64,6 +64,7 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzVirtualUnwind$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./ntoskrnl/seh
 	$(GO) test -run '^$$' -fuzz '^FuzzMessages$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/wire
 	$(GO) test -run '^$$' -fuzz '^FuzzConn$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/wire
+	$(GO) test -run '^$$' -fuzz '^FuzzCheck$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/signature
 
 clean:
 	rm -rf bin

@@ -3,6 +3,7 @@ module github.com/drvhost/drvhost
 go 1.26.0
 
 require (
+	github.com/ayoubfaouzi/pkcs7 v0.2.3
 	github.com/hashicorp/go-hclog v1.6.3
 	github.com/saferwall/pe v1.6.5
 	github.com/spf13/cobra v1.10.2
@@ -14,7 +15,6 @@ require (
 )
 
 require (
-	github.com/ayoubfaouzi/pkcs7 v0.2.3 // indirect
 	github.com/edsrzf/mmap-go v1.1.0 // indirect
 	github.com/fatih/color v1.13.0 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect

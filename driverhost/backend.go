@@ -54,6 +54,7 @@ func (b backend) Open(req *wire.OpenRequest) (wire.File, wire.OpenResult, error)
 		},
 		subject:  ntoskrnl.SubjectSIDs(req.Peer.UID, append(req.Peer.Groups, req.Peer.GID)...),
 		blocking: blocking, gone: req.Gone(),
+		who: Identity{GID: req.Peer.GID, Groups: req.Peer.Groups},
 	})
 	opened.Store(true)
 	result := wire.OpenResult{Status: status, Information: information}

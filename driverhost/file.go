@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"sync/atomic"
 
 	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/driverhost/wire"
@@ -31,6 +33,8 @@ type File struct {
 	name string
 
 	call localCall // of whoever has the key of the gate
+	// beginning is the request that Begin is about to send.
+	beginning atomic.Pointer[beginning]
 }
 
 // localCall is a request of this process.
@@ -73,6 +77,7 @@ func (h *Host) Open(name string, opts OpenOptions) (*File, error) {
 	s, status, _, err := h.openSession(opening{
 		client: self, program: func() string { return "drvhost" },
 		name: wire.TrimDevicePrefix(name), info: opts.info(), subject: selfSubject(),
+		who: Identity{GID: uint32(os.Getgid())},
 	})
 	if err == nil && s == nil {
 		err = status

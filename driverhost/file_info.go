@@ -25,10 +25,7 @@ type FileRequest struct {
 // Do makes a request of any major function and waits for its end. The error is of the file's being
 // closed, or STATUS_INVALID_PARAMETER for a function that is not a client's to send.
 func (f *File) Do(ctx context.Context, r FileRequest) (Result, error) {
-	switch r.Major {
-	case nt.IRP_MJ_CREATE, nt.IRP_MJ_CLEANUP, nt.IRP_MJ_CLOSE, nt.IRP_MJ_INTERNAL_DEVICE_CONTROL,
-		nt.IRP_MJ_POWER, nt.IRP_MJ_PNP, nt.IRP_MJ_SYSTEM_CONTROL, nt.IRP_MJ_CREATE_NAMED_PIPE,
-		nt.IRP_MJ_CREATE_MAILSLOT, nt.IRP_MJ_DEVICE_CHANGE:
+	if !clientMay(r.Major) {
 		return Result{}, nt.STATUS_INVALID_PARAMETER
 	}
 	c := f.take()
@@ -42,6 +39,17 @@ func (f *File) Do(ctx context.Context, r FileRequest) (Result, error) {
 	res := f.run(ctx, c)
 	c.Minor, c.Flags, c.Key = 0, 0, 0
 	return res, nil
+}
+
+// clientMay reports whether a client may send a major function.
+func clientMay(m nt.MajorFunction) bool {
+	switch m {
+	case nt.IRP_MJ_CREATE, nt.IRP_MJ_CLEANUP, nt.IRP_MJ_CLOSE, nt.IRP_MJ_INTERNAL_DEVICE_CONTROL,
+		nt.IRP_MJ_POWER, nt.IRP_MJ_PNP, nt.IRP_MJ_SYSTEM_CONTROL, nt.IRP_MJ_CREATE_NAMED_PIPE,
+		nt.IRP_MJ_CREATE_MAILSLOT, nt.IRP_MJ_DEVICE_CHANGE:
+		return false
+	}
+	return true
 }
 
 // QueryInformation sends IRP_MJ_QUERY_INFORMATION of a class, and gives how many bytes were filled.

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/drvhost/drvhost/driverhost/wire"
+	"github.com/drvhost/drvhost/irp/trace"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl"
 	"github.com/drvhost/drvhost/ntoskrnl/cm"
@@ -78,6 +79,8 @@ type Host struct {
 	helpers  []*ke.Thread // threads to run cancel routines on, idle
 	server   *wire.Server
 	closed   bool
+
+	recorder atomic.Pointer[trace.Writer] // or nil
 
 	linkMu  sync.Mutex      // guards what follows; file operations run under it
 	runtime string          // the runtime directory that is served, "" when none is

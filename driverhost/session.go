@@ -106,6 +106,7 @@ type session struct {
 	client client
 	proc   *process
 	t      *ke.Thread
+	rec    *recording // or nil
 	// announced says that drivers were told of the thread.
 	announced bool
 	open      atomic.Pointer[irp.Open] // from CREATE on
@@ -129,11 +130,16 @@ type opening struct {
 	blocking func()
 	// gone, if set, is closed when the client has ended; then the open is cancelled.
 	gone <-chan struct{}
+	who  Identity   // who the client is, for a recording
+	rec  *recording // of the session, or nil
 }
 
 // openSession opens a device for a client. A status that is no success is the I/O manager's or the
 // driver's answer; an error says that the host could not even ask.
 func (h *Host) openSession(o opening) (s *session, status nt.Status, information uint64, err error) {
+	if w := h.recorder.Load(); w != nil && o.rec == nil {
+		return h.openRecorded(w, o)
+	}
 	if !h.gate.enter() {
 		return nil, StatusGone, 0, ErrClosed
 	}
@@ -152,7 +158,7 @@ func (h *Host) openSession(o opening) (s *session, status nt.Status, information
 		h.gate.leave()
 		return nil, status, 0, nil
 	}
-	s = &session{h: h, name: o.name, client: o.client}
+	s = &session{h: h, name: o.name, client: o.client, rec: o.rec}
 	s.gate.init()
 	var first bool
 	if s.proc, first, err = h.process(o.client, o.program); err != nil {
@@ -236,6 +242,14 @@ func (h *Host) lookup(name string) (dev *devobj.Device, rest string, status nt.S
 // start sends a request to the driver, on the session's thread. If it is not done yet when start
 // returns, r.Client.Done is called, perhaps before.
 func (s *session) start(r *irp.Request) (done bool) {
+	if s.rec != nil {
+		return s.rec.start(s, r)
+	}
+	return s.dispatch(r)
+}
+
+// dispatch is start without a recording.
+func (s *session) dispatch(r *irp.Request) (done bool) {
 	if o := s.open.Load(); r.Open != o {
 		r.Open = o
 	}
@@ -267,6 +281,9 @@ func (s *session) start(r *irp.Request) (done bool) {
 // cancel cancels a request in flight. It may be called on any goroutine: the cancel routine runs on
 // a thread of the host's.
 func (s *session) cancel(r *irp.Request) {
+	if s.rec != nil {
+		s.rec.cancelled(r)
+	}
 	s.h.onHelper(func(t *ke.Thread) { s.h.Kernel.IO.CancelRequest(t, r) })
 }
 
@@ -290,6 +307,10 @@ func (s *session) abandon() {
 func (s *session) close(gone bool) bool {
 	if !s.gate.shut() {
 		return false
+	}
+	if s.rec != nil {
+		s.rec.w.Closing(s.rec.file)
+		defer s.rec.w.Closed(s.rec.file)
 	}
 	io, open := s.h.Kernel.IO, s.open.Load()
 	if gone {

@@ -82,6 +82,10 @@ type Context struct {
 
 	StackLimit nt.Addr // lowest usable address of the guest stack
 	StackBase  nt.Addr // one past the highest
+
+	// The stack that this one goes on from, while the thread is on an expanded one; else 0.
+	OuterLimit nt.Addr
+	OuterBase  nt.Addr
 }
 
 // Fault describes the instruction fault that ended a Run. It uses the processor's own terms.
@@ -310,6 +314,29 @@ const (
 func (c *Context) OnStack(addr, size uint64) bool {
 	return addr >= uint64(c.StackLimit) && addr <= uint64(c.StackBase) &&
 		size <= uint64(c.StackBase)-addr
+}
+
+// Height gives the place of an address on the guest stack: it grows from the innermost frame to the
+// outermost, also where an expanded stack ends and the one that it goes on from continues, wherever
+// the two lie. ok is false if the address is on neither. Both ends of a stack belong to it.
+func (c *Context) Height(addr uint64) (h uint64, ok bool) {
+	low, high := uint64(c.StackLimit), uint64(c.StackBase)
+	if addr >= low && addr <= high {
+		return addr - low, true
+	}
+	if from := uint64(c.OuterLimit); c.OuterBase != 0 && addr >= from && addr <= uint64(c.OuterBase) {
+		return high - low + 8 + addr - from, true
+	}
+	return 0, false
+}
+
+// Frame is Height of a stack pointer with something above it: ok is false at the top of a stack, and
+// if it is no multiple of 8.
+func (c *Context) Frame(rsp uint64) (h uint64, ok bool) {
+	if rsp%8 != 0 || rsp == uint64(c.StackBase) || rsp == uint64(c.OuterBase) {
+		return 0, false
+	}
+	return c.Height(rsp)
 }
 
 // Arg gives argument i (from 0) of the import call that ended the last Run. ok is false when it

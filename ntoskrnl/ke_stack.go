@@ -14,13 +14,10 @@ var keStackExports = []Export{
 		Support: Full},
 	{Name: "IoGetInitialStack", Fn: fn0(ioGetInitialStack), MaxIRQL: dispatch, Support: Full},
 	{Name: "KeExpandKernelStackAndCallout", Fn: fn3(keExpandKernelStackAndCallout),
-		Params: "Callout Parameter Size", MaxIRQL: apc, Support: Partial, Note: noExpansion},
+		Params: "Callout Parameter Size", MaxIRQL: apc, Support: Full},
 	{Name: "KeExpandKernelStackAndCalloutEx", Fn: fn5(keExpandKernelStackAndCalloutEx),
-		Params: "Callout Parameter Size Wait:b Context", MaxIRQL: dispatch, Support: Partial,
-		Note: noExpansion},
+		Params: "Callout Parameter Size Wait:b Context", MaxIRQL: dispatch, Support: Full},
 }
-
-const noExpansion = "the stack is not expanded: STATUS_NO_MEMORY if the size is more than is left of it"
 
 // ioGetStackLimits gives the bounds of the calling thread's stack.
 //
@@ -54,33 +51,44 @@ const maximumExpansion = 0x12000 - guest.PageSize/2
 // calloutFrame is what a call of the routine itself needs of the stack, in bytes.
 const calloutFrame = 0x100
 
-// keExpandKernelStackAndCallout calls a routine with a guarantee of stack space.
+// keExpandKernelStackAndCallout calls a routine with a guarantee of stack space: on the stack as it is
+// if enough is left of it, else on an expanded one, whose limits are those of the thread meanwhile.
 //
 //	NTSTATUS KeExpandKernelStackAndCallout(PEXPAND_STACK_CALLOUT Callout, PVOID Parameter,
 //	    SIZE_T Size)
 //
-// STATUS_INVALID_PARAMETER_3 for more than MAXIMUM_EXPANSION_SIZE, STATUS_NO_MEMORY.
-// "KeExpandKernelStackAndCallout function (ntddk.h)".
+// STATUS_INVALID_PARAMETER_3 for more than MAXIMUM_EXPANSION_SIZE, STATUS_NO_MEMORY;
+// STATUS_STACK_OVERFLOW when expansions inside each other have used up the expanded stack. An
+// exception passes the routine's frames to those of the caller. A thread that ends in the routine is
+// a bugcheck. "KeExpandKernelStackAndCallout function (ntddk.h)".
 func keExpandKernelStackAndCallout(c *Call, callout guest.Addr, parameter, size uint64) nt.Status {
 	if size > maximumExpansion {
 		return nt.STATUS_INVALID_PARAMETER_3
 	}
-	if ioGetRemainingStackSize(c) < size+calloutFrame {
+	switch {
+	case ioGetRemainingStackSize(c) >= size+calloutFrame:
+		c.T.Call(callout, parameter)
+	case c.T.Expanded():
+		return nt.STATUS_STACK_OVERFLOW
+	case c.T.CallExpanded(callout, parameter) != nil:
 		return nt.STATUS_NO_MEMORY
 	}
-	c.T.Call(callout, parameter)
 	return nt.STATUS_SUCCESS
 }
 
-// keExpandKernelStackAndCalloutEx is the same; with Wait the IRQL must be below DISPATCH_LEVEL.
+// keExpandKernelStackAndCalloutEx is the same; with Wait the IRQL must be below DISPATCH_LEVEL. There
+// is nothing that could be waited for: memory is there or is not.
 //
 //	NTSTATUS KeExpandKernelStackAndCalloutEx(PEXPAND_STACK_CALLOUT Callout, PVOID Parameter,
 //	    SIZE_T Size, BOOLEAN Wait, PVOID Context)
 //
-// STATUS_INVALID_PARAMETER_4 for Wait at DISPATCH_LEVEL. "KeExpandKernelStackAndCalloutEx function
-// (ntddk.h)".
+// Also STATUS_INVALID_PARAMETER_4 for Wait at DISPATCH_LEVEL. "KeExpandKernelStackAndCalloutEx
+// function (ntddk.h)".
 func keExpandKernelStackAndCalloutEx(c *Call, callout guest.Addr, parameter, size uint64,
 	wait nt.Boolean, context guest.Addr) nt.Status {
+	if size > maximumExpansion {
+		return nt.STATUS_INVALID_PARAMETER_3
+	}
 	if wait != 0 && c.T.IRQL() >= dispatch {
 		return nt.STATUS_INVALID_PARAMETER_4
 	}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/drvhost/drvhost/client"
+	"github.com/drvhost/drvhost/driverhost/signature"
 	"github.com/drvhost/drvhost/driverhost/wire"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl"
@@ -44,7 +45,7 @@ var exitCodes = []struct {
 	{exitUsage, "the command line is not understood"},
 	{exitStatus, "the driver failed the request; the message has its status"},
 	{exitNoDevice, "no running host offers the device"},
-	{exitBadDriver, "the file cannot be read, mapped or bound as a driver"},
+	{exitBadDriver, "the file cannot be read, mapped or bound as a driver, or is not signed as required"},
 	{exitDriverEntry, "DriverEntry returned an error; nothing of the driver is left"},
 	{exitCrash, "the driver crashed (the bugcheck is on standard error), or its host has ended"},
 	{exitClaimed, "another host offers a device of the same name"},
@@ -97,6 +98,7 @@ func classify(err error) *exitError {
 		invalid *pe.InvalidError
 		other   *pe.UnsupportedError
 		device  *client.Error
+		refused *signature.RefusedError
 	)
 	switch {
 	case errors.As(err, &exit):
@@ -113,6 +115,8 @@ func classify(err error) *exitError {
 			"run it with --trace to see which call led the driver to refuse"}
 	case errors.As(err, &invalid), errors.As(err, &other):
 		return &exitError{exitBadDriver, err, ""}
+	case errors.As(err, &refused):
+		return &exitError{exitBadDriver, err, "`drvhost inspect` shows who signed it"}
 	case errors.As(err, &device):
 		return classifyDevice(device)
 	case errors.Is(err, nt.STATUS_INVALID_BUFFER_SIZE):

@@ -17,6 +17,7 @@ import (
 	"github.com/drvhost/drvhost/driverhost"
 	"github.com/drvhost/drvhost/driverhost/crash"
 	"github.com/drvhost/drvhost/driverhost/sandbox"
+	"github.com/drvhost/drvhost/driverhost/signature"
 	"github.com/drvhost/drvhost/internal/resident"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/pe"
@@ -42,6 +43,7 @@ func (a *app) loadCommand() *cobra.Command {
 	var flags hostFlags
 	var box sandboxFlags
 	var crashDir string
+	var rootFiles []string
 	cmd := &cobra.Command{
 		Use:   "load FILE...",
 		Short: "Start a host process with one or more drivers",
@@ -51,10 +53,15 @@ func (a *app) loadCommand() *cobra.Command {
   drvhost load --log io --missing=fail foo.sys`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, files []string) error {
+			signers, err := signaturePolicy(rootFiles)
+			if err != nil {
+				return err
+			}
 			l, err := a.newLoading(&flags, &box, crashDir)
 			if err != nil {
 				return err
 			}
+			l.signers = signers
 			return l.run(files)
 		},
 	}
@@ -62,6 +69,9 @@ func (a *app) loadCommand() *cobra.Command {
 	box.add(cmd.Flags())
 	cmd.Flags().StringVar(&crashDir, "crash-dir", "", "`directory` for what is left of a crash: "+
 		"report.txt, report.json and an ELF core of the driver's memory")
+	cmd.Flags().StringArrayVar(&rootFiles, "require-signature", nil, "refuse an image without an "+
+		"Authenticode signature that a chain of certificates leads from to a root in this PEM "+
+		"`file` (repeatable)")
 	return cmd
 }
 
@@ -101,7 +111,8 @@ type loading struct {
 	mode     sandbox.Mode
 	entry    *sandbox.Entry
 	policy   sandbox.Policy
-	crashes  *crash.Dir // or nil
+	crashes  *crash.Dir        // or nil
+	signers  *signature.Policy // or nil: whose images are loaded
 	signals  chan os.Signal
 	notified chan struct{} // closed when signals has them
 }
@@ -170,7 +181,7 @@ func (l *loading) run(files []string) error {
 		<-l.notified
 		listening <- l.host.Listen(l.runtimeDir)
 	}()
-	images, err := parse(files)
+	images, err := l.parse(files)
 	if e := <-listening; err == nil {
 		err = e
 	}
@@ -205,11 +216,27 @@ func (l *loading) run(files []string) error {
 	return l.end()
 }
 
-// parse reads the drivers' files.
-func parse(files []string) ([]*pe.Image, error) {
+// signaturePolicy reads the roots that --require-signature names.
+func signaturePolicy(files []string) (*signature.Policy, error) {
+	if len(files) == 0 {
+		return nil, nil
+	}
+	p, err := signature.LoadRoots(files...)
+	if err != nil {
+		return nil, usage("--require-signature: %w", err)
+	}
+	return p, nil
+}
+
+// parse reads the drivers' files, and refuses what is not signed as it has to be. What is checked
+// are the bytes that are mapped later.
+func (l *loading) parse(files []string) ([]*pe.Image, error) {
 	var images []*pe.Image
 	for _, file := range files {
 		img, err := pe.ParseFile(file)
+		if err == nil && l.signers != nil {
+			err = l.signers.CheckImage(file, img.Bytes(), time.Now())
+		}
 		if err != nil {
 			return nil, loadError(err)
 		}

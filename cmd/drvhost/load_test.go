@@ -429,3 +429,20 @@ func TestDemoEndsWellWithoutATerminal(t *testing.T) {
 	}
 	assert.Contains(t, s.run("devices").err, "no host offers a device")
 }
+
+func TestOnlyWhatIsSignedIsLoadedIfThatIsRequired(t *testing.T) {
+	const samples = "../../driverhost/signature/testdata/"
+	s := newShell(t)
+	r := s.run("load", "--require-signature", samples+"stranger.pem", "--require-signature",
+		samples+"root.pem", samples+"nested.sys", fixture(t, "echo"))
+	assert.Equal(t, exitBadDriver, r.code)
+	assert.Contains(t, r.errs, "echo.sys: not signed")
+	assert.NotContains(t, r.errs+r.out, "nested", "nothing was loaded")
+
+	h := s.load("--require-signature", samples+"root.pem", samples+"nested.sys")
+	assert.Equal(t, "nested", h.event("driver")["service"])
+	assert.Zero(t, h.end(syscall.SIGINT))
+
+	r = s.run("load", "--require-signature", filepath.Join(s.dir, "none.pem"), fixture(t, "echo"))
+	assert.Equal(t, exitUsage, r.code)
+}

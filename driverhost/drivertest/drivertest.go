@@ -35,6 +35,8 @@ type config struct {
 	host       driverhost.Options
 	crashes    bool
 	leavesMess bool
+
+	replayLimit time.Duration
 }
 
 // Processors sets the number of virtual processors.

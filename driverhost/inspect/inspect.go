@@ -7,8 +7,10 @@ import (
 	"io"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/driverhost/signature"
 	"github.com/drvhost/drvhost/ntoskrnl"
 	"github.com/drvhost/drvhost/pe"
 )
@@ -22,7 +24,7 @@ type Report struct {
 	Size          driverhost.Hex `json:"size"` // bytes, mapped
 	Entry         driverhost.Hex `json:"entry"`
 	Relocatable   bool           `json:"relocatable"`
-	Signed        bool           `json:"signed"` // there is a signature; nothing checks it
+	Signed        bool           `json:"signed"` // there is a signature, which may be of anybody
 	TimeDateStamp driverhost.Hex `json:"time_date_stamp"`
 	LinkerVersion string         `json:"linker_version"`
 	OSVersion     string         `json:"os_version"`
@@ -36,6 +38,10 @@ type Report struct {
 	// not trap there.
 	Untrapped []Instruction  `json:"untrapped_instructions"`
 	Support   map[string]int `json:"support"` // imports by level of support
+	// Signatures are those in the file. Nobody vouches for the names.
+	Signatures []signature.Signature `json:"signatures"`
+	// SignatureProblem says what is wrong with the table of signatures.
+	SignatureProblem string `json:"signature_problem,omitempty"`
 }
 
 // Instruction is one that is patched when the driver is loaded, or stays native.
@@ -121,6 +127,13 @@ func Image(img *pe.Image) *Report {
 	for _, e := range img.Exports() {
 		r.Exports = append(r.Exports, ImageExport{e.Name, e.Ordinal, driverhost.Hex(e.RVA), e.Forwarder})
 	}
+	var err error
+	if r.Signatures, err = signature.Inspect(img.Bytes()); err != nil {
+		r.SignatureProblem = err.Error()
+	}
+	if r.Signatures == nil {
+		r.Signatures = []signature.Signature{}
+	}
 	r.Untrapped = []Instruction{}
 	for _, i := range ntoskrnl.UntrappedInstructions(img) {
 		r.Untrapped = append(r.Untrapped, Instruction{i.Name, driverhost.Hex(i.RVA), i.Why})
@@ -151,6 +164,28 @@ func judge(module string, f pe.Import) Import {
 	return i
 }
 
+// writeSignatures says who signed the file, as it says itself.
+func (r *Report) writeSignatures(b *strings.Builder) {
+	if r.SignatureProblem != "" {
+		fmt.Fprintf(b, "the signature cannot be read: %s\n", r.SignatureProblem)
+	}
+	for _, s := range r.Signatures {
+		if s.Signer == "" {
+			fmt.Fprintf(b, "a signature: %s\n", s.Problem)
+			continue
+		}
+		fmt.Fprintf(b, "signed by %s, certified by %s until %s, %s", s.Signer, s.Issuer,
+			s.NotAfter.Format(time.DateOnly), s.Digest)
+		if !s.Time.IsZero() {
+			fmt.Fprintf(b, ", at %s", s.Time.Format(time.RFC3339))
+		}
+		if s.Problem != "" {
+			fmt.Fprintf(b, ": %s", s.Problem)
+		}
+		b.WriteByte('\n')
+	}
+}
+
 // WriteTo writes the report for people.
 func (r *Report) WriteTo(w io.Writer) (int64, error) {
 	var b strings.Builder
@@ -160,11 +195,13 @@ func (r *Report) WriteTo(w io.Writer) (int64, error) {
 		relocatable = "cannot be relocated"
 	}
 	if r.Signed {
-		signed = "signed (not checked)"
+		signed = "signed (whether the chain leads to a root, load --require-signature asks)"
 	}
 	fmt.Fprintf(&b, "base %v, %d KiB mapped, entry +%v, %s, %s, linker %s, for Windows %s, "+
-		"%d functions with unwind data\n\nsections\n", r.PreferredBase, r.Size/1024, r.Entry, relocatable,
+		"%d functions with unwind data\n", r.PreferredBase, r.Size/1024, r.Entry, relocatable,
 		signed, r.LinkerVersion, r.OSVersion, r.Functions)
+	r.writeSignatures(&b)
+	b.WriteString("\nsections\n")
 	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for _, s := range r.Sections {
 		fmt.Fprintf(t, "  %s\t+%v\t%v bytes\t%s\tfile %v + %v\n", s.Name, s.Address, uint64(s.Size),

@@ -82,6 +82,7 @@ func (t *Thread) checkExit() {
 				uint64(tcb.ApcStateIndex), uint64(t.Object)},
 			Reason: fmt.Sprintf("a system thread ended attached to process %v", tcb.ApcState.Process)})
 	}
+	t.checkExpanded()
 	left := t.closeAPCs()
 	t.abandonMutants()
 	if tcb.KernelApcDisable != 0 || tcb.SpecialApcDisable != 0 {

@@ -53,21 +53,22 @@ func (t *Thread) CallBelow(sp, trampoline, fn guest.Addr, args ...uint64) uint64
 	return t.call(uint64(sp), trampoline, fn, args)
 }
 
-// call is Call and CallBelow.
+// call is Call, CallBelow and CallExpanded.
 func (t *Thread) call(sp uint64, trampoline, fn guest.Addr, args []uint64) uint64 {
 	c := t.ctx
 	outer := c.GPR[engine.RSP]
 	rec := t.pushRecord()
 	depth := len(t.calls)
 	rec.index = t.index
-	if sp < outer {
+	moved := sp < outer || sp == uint64(c.StackBase)
+	if moved {
 		c.GPR[engine.RSP] = sp
 	}
 	if err := c.PushCall(&rec.saved, trampoline, fn, t.outerRIP(), args...); err != nil {
 		t.Bugcheck(nt.UNEXPECTED_KERNEL_MODE_TRAP, trapDoubleFault, outer, c.RIP, 0)
 	}
 	rec.rsp = c.GPR[engine.RSP]
-	if sp < outer {
+	if moved {
 		// The machine frame leads to what was there. It is on the host's own stack memory.
 		_ = guest.Store64(guest.Addr(rec.rsp)+8+engine.TrampolineAlloc+machineRSP, outer)
 	}
@@ -88,9 +89,13 @@ const machineRSP = 24
 // Owner gives the innermost Call among whose frames a stack pointer lies, counted from 1; 0 if it
 // lies in none.
 func (t *Thread) Owner(rsp guest.Addr) (depth int) {
-	for depth = len(t.calls); depth > 0 && uint64(rsp) > t.calls[depth-1].rsp; depth-- {
+	at, ok := t.ctx.Height(uint64(rsp))
+	for depth = len(t.calls); ok && depth > 0; depth-- {
+		if call, _ := t.ctx.Height(t.calls[depth-1].rsp); at <= call {
+			return depth
+		}
 	}
-	return depth
+	return 0
 }
 
 // Depth gives the number of Calls under way.
@@ -111,7 +116,7 @@ func (t *Thread) Resume() {
 	c := t.ctx
 	rsp := guest.Addr(c.GPR[engine.RSP])
 	depth := t.Owner(rsp)
-	if depth == 0 || rsp < t.stack.Base() {
+	if depth == 0 {
 		t.Crash(&Bugcheck{Code: nt.KMODE_EXCEPTION_NOT_HANDLED,
 			Params: [4]uint64{uint64(nt.STATUS_BAD_STACK), c.RIP, uint64(rsp), 0},
 			Reason: fmt.Sprintf("a thread was to go on at %#x with RSP %v, which is not on its stack",

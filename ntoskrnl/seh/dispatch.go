@@ -112,7 +112,18 @@ const maxFrames = 1 << 21
 // "x64 exception handling", "RtlRaiseException".
 func (d *Dispatcher) Dispatch(t Thread, rec nt.ExceptionRecord, record guest.Addr, w nt.Context) (
 	Outcome, Raised, error) {
-	return d.dispatch(t, rec, record, w, min(w.Rsp, t.Context().GPR[engine.RSP]))
+	return d.dispatch(t, rec, record, w, innermost(t.Context(), &w))
+}
+
+// innermost gives the end of the stack that is in use, for an exception whose context is w.
+func innermost(c *engine.Context, w *nt.Context) uint64 {
+	now := c.GPR[engine.RSP]
+	if w.Rsp > uint64(c.StackBase) || w.Rsp < uint64(c.StackLimit) {
+		if _, ok := c.Height(w.Rsp); ok {
+			return now // w is on the stack that this one goes on from
+		}
+	}
+	return min(w.Rsp, now)
 }
 
 // dispatch is Dispatch with everything below an address.
@@ -134,7 +145,7 @@ func (d *Dispatcher) dispatch(t Thread, rec nt.ExceptionRecord, record guest.Add
 
 // Describe puts an exception on the stack that no handler is to see. The error is a *StackError.
 func (d *Dispatcher) Describe(t Thread, rec nt.ExceptionRecord, w nt.Context) (Raised, error) {
-	raised, _, err := put(t.Context(), rec, 0, &w, min(w.Rsp, t.Context().GPR[engine.RSP]))
+	raised, _, err := put(t.Context(), rec, 0, &w, innermost(t.Context(), &w))
 	return raised, err
 }
 
@@ -171,13 +182,13 @@ func place(c *engine.Context, below, size uint64) (guest.Addr, error) {
 func (d *Dispatcher) search(t Thread, at guest.Addr, raised *Raised, w nt.Context) (outcome Outcome,
 	again nt.Status, err error) {
 	c := t.Context()
-	low, high := uint64(c.StackLimit), uint64(c.StackBase)
 	var regs Registers
 	regs.FromContext(&w)
-	nested := uint64(0) // the frame up to which a nested exception was seen
+	// The frame up to which a nested exception was seen, and its height.
+	nested, nestedAt := uint64(0), uint64(0)
 	for range maxFrames {
-		before := regs.GPR[engine.RSP]
-		if before < low || before >= high || before%8 != 0 {
+		before, ok := c.Frame(regs.GPR[engine.RSP])
+		if !ok {
 			break
 		}
 		disp := nt.DispatcherContext{ControlPc: uint64(regs.RIP)}
@@ -191,11 +202,12 @@ func (d *Dispatcher) search(t Thread, at guest.Addr, raised *Raised, w nt.Contex
 		disp.LanguageHandler, disp.HandlerData = u.Handler, u.Data
 		for disp.LanguageHandler != 0 {
 			frame := disp.EstablisherFrame
-			if frame < low || frame > high || frame%8 != 0 {
+			height, ok := c.Height(frame)
+			if !ok || frame%8 != 0 {
 				setFlags(raised.Record, nt.EXCEPTION_STACK_INVALID, 0)
 				return Unhandled, 0, nil
 			}
-			if nested != 0 && frame <= nested {
+			if nested != 0 && height <= nestedAt {
 				setFlags(raised.Record, nt.EXCEPTION_NESTED_CALL, 0)
 			}
 			disp.ContextRecord = at + offsetUnwound
@@ -214,14 +226,16 @@ func (d *Dispatcher) search(t Thread, at guest.Addr, raised *Raised, w nt.Contex
 			case nt.ExceptionContinueSearch:
 			case nt.ExceptionNestedException:
 				setFlags(raised.Record, nt.EXCEPTION_NESTED_CALL, 0)
-				nested = max(nested, disp.EstablisherFrame)
+				if at, ok := c.Height(disp.EstablisherFrame); ok && (nested == 0 || at > nestedAt) {
+					nested, nestedAt = disp.EstablisherFrame, at
+				}
 			case nt.ExceptionCollidedUnwind:
 				// The frames up to there have been unwound already, as have been the scopes of the
 				// frame there before ScopeIndex.
 				if err := d.collided(&disp, &regs); err != nil {
 					return Unhandled, 0, err
 				}
-				if disp.EstablisherFrame <= frame {
+				if at, ok := c.Height(disp.EstablisherFrame); !ok || at <= height {
 					return Unhandled, 0, nil
 				}
 				if err := d.caller(&disp, &regs); err != nil {
@@ -233,7 +247,7 @@ func (d *Dispatcher) search(t Thread, at guest.Addr, raised *Raised, w nt.Contex
 			}
 			break
 		}
-		if regs.GPR[engine.RSP] <= before {
+		if at, ok := c.Height(regs.GPR[engine.RSP]); !ok || at <= before {
 			break
 		}
 	}

@@ -77,11 +77,11 @@ func (d *Dispatcher) unwindBelow(t Thread, req UnwindRequest, below uint64) erro
 func (d *Dispatcher) walkTo(t Thread, req UnwindRequest, at guest.Addr, raised *Raised,
 	base *nt.Context) error {
 	c := t.Context()
-	low, high := uint64(c.StackLimit), uint64(c.StackBase)
 	var current Registers
 	current.FromContext(base)
 	for range maxFrames {
-		if rsp := current.GPR[engine.RSP]; rsp < low || rsp >= high || rsp%8 != 0 {
+		before, ok := c.Frame(current.GPR[engine.RSP])
+		if !ok {
 			return nt.STATUS_BAD_STACK
 		}
 		caller := current
@@ -95,7 +95,7 @@ func (d *Dispatcher) walkTo(t Thread, req UnwindRequest, at guest.Addr, raised *
 			ContextRecord: raised.Context, LanguageHandler: u.Handler, HandlerData: u.Data}
 		target := found && u.Establisher == req.Frame
 		if found {
-			if err := checkFrame(disp.EstablisherFrame, low, high, req.Frame); err != nil {
+			if err := checkFrame(c, disp.EstablisherFrame, req.Frame); err != nil {
 				return err
 			}
 		}
@@ -117,7 +117,7 @@ func (d *Dispatcher) walkTo(t Thread, req UnwindRequest, at guest.Addr, raised *
 			if answer == nt.ExceptionContinueSearch {
 				break
 			}
-			if answer != nt.ExceptionCollidedUnwind || disp.EstablisherFrame <= frame {
+			if answer != nt.ExceptionCollidedUnwind || !above(c, disp.EstablisherFrame, frame) {
 				return nt.STATUS_INVALID_DISPOSITION
 			}
 			if err := d.collided(&disp, &current); err != nil {
@@ -127,7 +127,7 @@ func (d *Dispatcher) walkTo(t Thread, req UnwindRequest, at guest.Addr, raised *
 			if err := d.caller(&disp, &caller); err != nil {
 				return err
 			}
-			if err := checkFrame(disp.EstablisherFrame, low, high, req.Frame); err != nil {
+			if err := checkFrame(c, disp.EstablisherFrame, req.Frame); err != nil {
 				return err
 			}
 			disp.ContextRecord = raised.Context
@@ -137,7 +137,7 @@ func (d *Dispatcher) walkTo(t Thread, req UnwindRequest, at guest.Addr, raised *
 		if target {
 			return d.arrive(t, req, raised, disp.LanguageHandler != 0, &current, base)
 		}
-		if caller.GPR[engine.RSP] <= current.GPR[engine.RSP] {
+		if at, ok := c.Height(caller.GPR[engine.RSP]); !ok || at <= before {
 			return nt.STATUS_BAD_STACK
 		}
 		current = caller
@@ -146,14 +146,26 @@ func (d *Dispatcher) walkTo(t Thread, req UnwindRequest, at guest.Addr, raised *
 }
 
 // checkFrame refuses an establisher frame that is not on the stack, or beyond the target.
-func checkFrame(frame, low, high uint64, target guest.Addr) error {
+func checkFrame(c *engine.Context, frame uint64, target guest.Addr) error {
+	_, ok := c.Height(frame)
 	switch {
-	case frame < low || frame > high || frame%8 != 0:
+	case !ok || frame%8 != 0:
 		return nt.STATUS_BAD_STACK
-	case target != 0 && frame > uint64(target):
+	case target != 0 && above(c, frame, uint64(target)):
 		return nt.STATUS_INVALID_UNWIND_TARGET
 	}
 	return nil
+}
+
+// above says whether frame is outside of another one. What is not on the stack is compared by its
+// address.
+func above(c *engine.Context, frame, other uint64) bool {
+	a, ok := c.Height(frame)
+	b, also := c.Height(other)
+	if !ok || !also {
+		return frame > other
+	}
+	return a > b
 }
 
 // arrive goes on in the target frame. If its handler was called, that may have changed the CONTEXT.

@@ -31,6 +31,36 @@ func TestQueues(t *testing.T) {
 	assert.EqualValues(t, 0, r.call("KeReadStateQueue", queue))
 }
 
+func TestSeveralEntriesOfAQueueAtOnce(t *testing.T) {
+	const current = 0x28
+	r := newRigOf(t, newKernel(t, Options{Processors: 1}))
+	queue, array := r.mem(0x40), r.mem(8*100)
+	r.call("KeInitializeQueue", queue, 1)
+	remove := func(count uint64) uint64 {
+		return r.call("KeRemoveQueueEx", queue, 0, 0, r.due(0), array, count)
+	}
+	assert.EqualValues(t, 1, remove(4))
+	assert.EqualValues(t, nt.STATUS_TIMEOUT, r.u64(array), "a status in place of an entry")
+	var entries []uint64
+	for range 80 {
+		entries = append(entries, r.mem(16))
+		r.call("KeInsertQueue", queue, entries[len(entries)-1])
+	}
+	assert.EqualValues(t, 0, remove(0))
+	assert.EqualValues(t, 1, remove(1))
+	assert.Equal(t, entries[0], r.u64(array))
+	assert.EqualValues(t, 70, remove(70))
+	assert.Equal(t, entries[1], r.u64(array))
+	assert.Equal(t, entries[70], r.u64(array+8*69))
+	assert.EqualValues(t, 1, r.u32(queue+current), "one thread is active, with however many entries")
+	assert.EqualValues(t, 9, remove(100))
+	assert.EqualValues(t, 0, r.call("KeReadStateQueue", queue))
+	r.call("KeInsertQueue", queue, entries[0])
+	_, err := r.callAt(nt.PASSIVE_LEVEL, "KeRundownQueue", queue)
+	require.NoError(t, err)
+	assert.EqualValues(t, 0, r.u32(queue+current))
+}
+
 func TestQueueMisuse(t *testing.T) {
 	for _, c := range []struct {
 		fact string

@@ -50,7 +50,7 @@ var exitCodes = []struct {
 	{exitCrash, "the driver crashed (the bugcheck is on standard error), or its host has ended"},
 	{exitClaimed, "another host offers a device of the same name"},
 	{exitStuck, "requests did not end within 5 s of being cancelled"},
-	{exitNotClean, "check: a driver's verdict is not \"clean\", or it leaks"},
+	{exitNotClean, "check: a driver's verdict is not \"clean\", or it leaks; replay: a session differs"},
 	{exitMachine, "doctor: the machine lacks something that drvhost needs"},
 	{exitInterrupted, "interrupted a second time, or before there was anything to end"},
 }

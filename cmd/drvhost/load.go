@@ -19,6 +19,7 @@ import (
 	"github.com/drvhost/drvhost/driverhost/sandbox"
 	"github.com/drvhost/drvhost/driverhost/signature"
 	"github.com/drvhost/drvhost/internal/resident"
+	"github.com/drvhost/drvhost/irp/trace"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/pe"
 )
@@ -42,7 +43,7 @@ With --format json each line is an event: {"event": "driver" | "listening" | "pr
 func (a *app) loadCommand() *cobra.Command {
 	var flags hostFlags
 	var box sandboxFlags
-	var crashDir string
+	var crashDir, traceFile string
 	var rootFiles []string
 	cmd := &cobra.Command{
 		Use:   "load FILE...",
@@ -62,6 +63,11 @@ func (a *app) loadCommand() *cobra.Command {
 				return err
 			}
 			l.signers = signers
+			if traceFile != "" {
+				if err := l.record(traceFile, files); err != nil {
+					return l.giveUp(err)
+				}
+			}
 			return l.run(files)
 		},
 	}
@@ -69,6 +75,8 @@ func (a *app) loadCommand() *cobra.Command {
 	box.add(cmd.Flags())
 	cmd.Flags().StringVar(&crashDir, "crash-dir", "", "`directory` for what is left of a crash: "+
 		"report.txt, report.json and an ELF core of the driver's memory")
+	cmd.Flags().StringVar(&traceFile, "record", "", "write what clients ask and what they get to "+
+		"this `file`, for drvhost replay")
 	cmd.Flags().StringArrayVar(&rootFiles, "require-signature", nil, "refuse an image without an "+
 		"Authenticode signature that a chain of certificates leads from to a root in this PEM "+
 		"`file` (repeatable)")
@@ -112,6 +120,7 @@ type loading struct {
 	entry    *sandbox.Entry
 	policy   sandbox.Policy
 	crashes  *crash.Dir        // or nil
+	trace    *trace.Writer     // or nil
 	signers  *signature.Policy // or nil: whose images are loaded
 	signals  chan os.Signal
 	notified chan struct{} // closed when signals has them
@@ -160,6 +169,15 @@ func (l *loading) keepCrash(*ke.Bugcheck) {
 	if path != "" {
 		fmt.Fprintf(l.err, "drvhost: the crash is kept in %s\n", path)
 	}
+}
+
+// record has the host recorded.
+func (l *loading) record(file string, drivers []string) (err error) {
+	if l.trace, err = recorder(file, drivers); err == nil {
+		l.policy.ReadWrite = append(l.policy.ReadWrite, trace.DataDir(file))
+		l.host.Record(l.trace)
+	}
+	return err
 }
 
 // event tells something: as JSON, or as text.
@@ -318,6 +336,11 @@ func (l *loading) end() error {
 	}
 	if !l.closeAtOnce(func() { report, err = l.host.Close() }) {
 		return silent(exitInterrupted)
+	}
+	if l.trace != nil {
+		if e := l.trace.Close(); e != nil {
+			err = errors.Join(err, fmt.Errorf("the trace: %w", e))
+		}
 	}
 	if !crashed {
 		if crash, crashed = l.host.CrashReport(); crashed {

@@ -436,8 +436,8 @@ func TestOnlyWhatIsSignedIsLoadedIfThatIsRequired(t *testing.T) {
 	r := s.run("load", "--require-signature", samples+"stranger.pem", "--require-signature",
 		samples+"root.pem", samples+"nested.sys", fixture(t, "echo"))
 	assert.Equal(t, exitBadDriver, r.code)
-	assert.Contains(t, r.errs, "echo.sys: not signed")
-	assert.NotContains(t, r.errs+r.out, "nested", "nothing was loaded")
+	assert.Contains(t, r.err, "echo.sys: not signed")
+	assert.NotContains(t, r.err+r.out, "nested", "nothing was loaded")
 
 	h := s.load("--require-signature", samples+"root.pem", samples+"nested.sys")
 	assert.Equal(t, "nested", h.event("driver")["service"])

@@ -8,9 +8,11 @@ import (
 	"os"
 
 	"github.com/drvhost/drvhost/driverhost/check"
+	"github.com/drvhost/drvhost/driverhost/replay"
 )
 
 func main() {
-	check.Init() // a throw-away host of `drvhost check` ends here
+	check.Init()  // a throw-away host of `drvhost check` ends here
+	replay.Init() // and one of `drvhost replay` here
 	os.Exit(run(os.Args[1:]))
 }

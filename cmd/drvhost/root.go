@@ -106,6 +106,7 @@ func (a *app) commands() []command {
 	return []command{
 		{"load", a.loadCommand}, {"devices", a.devicesCommand}, {"ioctl", a.ioctlCommand},
 		{"read", a.readCommand}, {"write", a.writeCommand}, {"check", a.checkCommand},
+		{"record", a.recordCommand}, {"replay", a.replayCommand},
 		{"inspect", a.inspectCommand}, {"exports", a.exportsCommand}, {"doctor", a.doctorCommand},
 		{"demo", a.demoCommand}, {"demo-client", a.demoClientCommand}, {"docs", a.docsCommand},
 		{"exit-codes", exitCodesCommand},

@@ -77,6 +77,9 @@ func loadWaitable(object guest.Addr) (header, error) {
 // signalled reports whether a wait of t for the object ends at once.
 func (h header) signalled(object guest.Addr, t *Thread) (bool, error) {
 	if h.state > 0 {
+		if h.typ == nt.QueueObject && t.removing {
+			return mayTakeEntry(object)
+		}
 		return true, nil
 	}
 	if h.typ != nt.MutantObject {

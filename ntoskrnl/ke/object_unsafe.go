@@ -75,7 +75,10 @@ const (
 	resourceExclusive = guest.Addr(unsafe.Offsetof(nt.EResource{}.ExclusiveWaiters))
 
 	queueEntries = guest.Addr(unsafe.Offsetof(nt.KQueue{}.EntryListHead))
+	queueCounts  = guest.Addr(unsafe.Offsetof(nt.KQueue{}.CurrentCount))
 	queueThreads = guest.Addr(unsafe.Offsetof(nt.KQueue{}.ThreadListHead))
+
+	threadQueueEntry = guest.Addr(unsafe.Offsetof(nt.KThread{}.QueueListEntry))
 
 	listBlink = guest.Addr(unsafe.Offsetof(nt.ListEntry{}.Blink))
 

@@ -102,6 +102,7 @@ func (t *Thread) checkExit() {
 
 // end marks the thread as ended and wakes those who wait for it.
 func (t *Thread) end(err error) {
+	t.leaveQueue()
 	e := t.ETHREAD()
 	var exit *ThreadExit
 	if errors.As(err, &exit) {

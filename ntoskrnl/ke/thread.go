@@ -42,6 +42,7 @@ type Thread struct {
 	worker         bool // runs work items
 	removing       bool // its wait is RemoveQueue's, which gets
 	entry          guest.Addr
+	queue          atomic.Uint64 // the KQUEUE that it is a thread of, or 0
 
 	apcs     apcState
 	attached []*Process // the processes that it is attached to, the current one last
@@ -344,6 +345,9 @@ func (t *Thread) suspend() (irql nt.IRQL) {
 	if t.worker {
 		t.sys.workers.blocks(1)
 	}
+	if !t.removing {
+		t.countInQueue(-1)
+	}
 	return irql
 }
 
@@ -351,6 +355,9 @@ func (t *Thread) suspend() (irql nt.IRQL) {
 func (t *Thread) resume(irql nt.IRQL) {
 	if t.worker {
 		t.sys.workers.blocks(-1)
+	}
+	if !t.removing {
+		t.countInQueue(1)
 	}
 	t.acquire()
 	t.proc.pcr.Irql = irql

@@ -34,7 +34,9 @@ type bucket struct {
 	blocks int                       // queued in the bucket
 	queues map[guest.Addr]*waitQueue // of the objects that have waiters
 	spare  *waitQueue
-	_      [64 - 32]byte // a cache line for each
+	// Of the KQUEUEs that have threads: which.
+	members map[guest.Addr]map[*Thread]struct{}
+	_       [64 - 40]byte // a cache line for each
 }
 
 // waitQueue is the waiters of one object, in the order in which they came.
@@ -183,6 +185,17 @@ func (s *System) wakeAndUnlock(b *bucket, object guest.Addr) (err error) {
 				return err
 			}
 			return s.tryTogether(together)
+		}
+		if h.typ == nt.QueueObject && w.thread.removing {
+			more, err := mayTakeEntry(object)
+			if err != nil {
+				b.mu.Unlock()
+				return err
+			}
+			if !more {
+				blk = next
+				continue
+			}
 		}
 		if w.state.CompareAndSwap(waitPending, waitClaimed) {
 			index := blk.index

@@ -5,6 +5,7 @@ package seh
 import (
 	"fmt"
 
+	"github.com/drvhost/drvhost/engine"
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/pe"
@@ -36,6 +37,19 @@ func (f Frame) String() string {
 // the kernel made through code of ntoskrnl.exe, which is a frame like any other, and ends at the
 // thread's beginning, or where the stack makes no sense: every frame must lie above the one before.
 func Walk(r Registers, linker *pe.Linker, max int) []Frame {
+	return walk(r, linker, max, func(a, b guest.Addr) bool { return a > b })
+}
+
+// WalkThread is Walk of a thread's stack as it is now. Where that is an expanded one, it goes on with
+// the stack before.
+func WalkThread(c *engine.Context, linker *pe.Linker, max int) []Frame {
+	return walk(Guest(c), linker, max, func(a, b guest.Addr) bool {
+		return above(c, uint64(a), uint64(b))
+	})
+}
+
+// walk is Walk with a rule for which of two stack pointers is above the other.
+func walk(r Registers, linker *pe.Linker, max int, above func(a, b guest.Addr) bool) []Frame {
 	t := Tables{linker}
 	var frames []Frame
 	for len(frames) < max {
@@ -56,7 +70,7 @@ func Walk(r Registers, linker *pe.Linker, max int) []Frame {
 		if err := t.unwind(nt.UNW_FLAG_NHANDLER, f, ok, &r, nil); err != nil {
 			break
 		}
-		if r.RSP() <= frame.RSP || r.RSP()%8 != 0 {
+		if !above(r.RSP(), frame.RSP) || r.RSP()%8 != 0 {
 			break
 		}
 	}

@@ -6,7 +6,7 @@ export CGO_ENABLED = 0
 # Packages that run driver code cannot run under the race detector: it needs cgo, and it does not
 # know of accesses that driver code makes.
 RACE_PACKAGES = ./nt/... ./guest/... ./pe/... ./ntoskrnl/cm/... ./ntoskrnl/ob/... ./ntoskrnl/rtl/... \
-	./driverhost/wire/... ./client/...
+	./driverhost/wire/... ./client/... ./irp/trace/...
 
 .PHONY: all build run test real bench fixtures fixtures-check layouts-check lint race fuzz clean
 
@@ -58,6 +58,7 @@ FUZZTIME ?= 20000x
 fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./pe
 	$(GO) test -run '^$$' -fuzz '^FuzzRegFile$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./ntoskrnl/cm
+	$(GO) test -run '^$$' -fuzz '^FuzzParse$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./irp/trace
 	$(GO) test -run '^$$' -fuzz '^FuzzMap$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./pe
 	$(GO) test -run '^$$' -fuzz '^FuzzScan$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./ntoskrnl/insn
 	$(GO) test -run '^$$' -fuzz '^FuzzEmulate$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./ntoskrnl/insn

@@ -70,6 +70,8 @@ func (k *Kernel) RecentCalls(processor int) (list []CalledExport) {
 				name, _, _ := strings.Cut(p, ":")
 				c.Params = append(c.Params, name)
 			}
+		} else if e.index >= firstGo {
+			c.Name = k.goName(e.index)
 		} else if all := *k.reports.Load(); e.index >= firstReport && int(e.index)-firstReport < len(all) {
 			r := &all[e.index-firstReport]
 			c.Name = r.module + "!" + r.name
@@ -180,6 +182,8 @@ var bugCheckMeanings = map[nt.BugCheck]struct {
 		[4]string{"IRP", "", "", ""}},
 	nt.CANCEL_STATE_IN_COMPLETED_IRP: {"An IRP was completed with its cancel routine still set.",
 		[4]string{"IRP", "cancel routine", "", ""}},
+	nt.DRIVER_VERIFIER_IOMANAGER_VIOLATION: {"A driver broke the rules of IRPs, as Driver Verifier has them.",
+		[4]string{"kind", "", "", ""}},
 	nt.DRIVER_VERIFIER_DETECTED_VIOLATION: {"A driver did what Driver Verifier forbids.",
 		[4]string{"kind", "", "", ""}},
 	nt.DPC_WATCHDOG_VIOLATION: {"A DPC, or a stay at DISPATCH_LEVEL, took too long.",

@@ -30,6 +30,8 @@ type Driver struct {
 	Entry nt.Status
 
 	k        *Kernel
+	goImage  *GoImage   // or nil
+	goInvoke guest.Addr // its stub for calls
 	entry    moduleEntry
 	registry guest.Addr // UNICODE_STRING: the path of the service's key
 	links    []string   // symbolic links that the driver's code made
@@ -74,6 +76,11 @@ func (k *Kernel) LoadParsed(path string, img *pe.Image) (*Driver, error) {
 // *EntryError, a crash in it the *ke.Bugcheck; nothing of the driver is left then. The Driver is
 // given with the error too, once the image is bound, for what it says.
 func (k *Kernel) Load(img *pe.Image, service string) (*Driver, error) {
+	return k.load(img, service, nil)
+}
+
+// load is Load; goImage is not nil if the driver is written in Go.
+func (k *Kernel) load(img *pe.Image, service string, goImage *GoImage) (*Driver, error) {
 	d := &Driver{Service: service, Path: img.Name, k: k}
 	m, err := img.Map(k.space, pe.MapOptions{
 		GuardCheck: k.symbol(symGuardCheck), GuardDispatch: k.symbol(symGuardJump)})
@@ -83,12 +90,17 @@ func (k *Kernel) Load(img *pe.Image, service string) (*Driver, error) {
 	if err := k.install(d, m); err != nil {
 		return nil, errors.Join(err, m.Unmap())
 	}
+	if goImage != nil {
+		invoke, _ := m.LookupExport(symGoInvoke) // the builder has put it there
+		d.goInvoke, goImage.Driver = invoke.Addr, d
+	}
 	if err := k.start(d); err != nil {
 		if e := k.discard(d); !errors.Is(err, e) {
 			err = errors.Join(err, e)
 		}
 		return d, err
 	}
+	d.goImage = goImage
 	k.mu.Lock()
 	k.drivers = append(k.drivers, d)
 	k.mu.Unlock()
@@ -262,6 +274,9 @@ func (k *Kernel) discard(d *Driver) error {
 	k.removeModule(d.entry)
 	k.freeObject(d.registry)
 	k.unpatch(d.Module)
+	if d.goImage != nil {
+		k.dropGoRoutines(d.goImage)
+	}
 	return d.Module.Unmap()
 }
 

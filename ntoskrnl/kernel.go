@@ -69,7 +69,8 @@ type Kernel struct {
 	IO     *irp.Manager
 	Linker *pe.Linker
 
-	magazines []*mm.Magazine // of each processor
+	magazines  []*mm.Magazine // of each processor
+	goRoutines atomic.Pointer[[]goRoutine]
 
 	ntoskrnl *pe.Module
 	hal      *pe.Module
@@ -249,7 +250,11 @@ func (k *Kernel) export(t *ke.Thread, index uint32) {
 	c := k.call(t)
 	k.rings[t.Processor().Number()].note(c, index)
 	if int(index) >= len(k.rows) {
-		k.callReported(c, index)
+		if index >= firstGo {
+			k.callGo(c, index)
+		} else {
+			k.callReported(c, index)
+		}
 		return
 	}
 	outer := c.row

@@ -126,6 +126,16 @@ func (t *Thread) Resume() {
 	panic(resumed{})
 }
 
+// IsUnwind reports whether a panic is one with which this package ends the Go functions of a thread.
+// Whoever recovers it panics with it again.
+func IsUnwind(r any) bool {
+	switch r.(type) {
+	case resumed, unwind:
+		return true
+	}
+	return false
+}
+
 // caught is deferred by runGuest, which it makes run again if guest code of that Call goes on. It
 // leaves other panics alone, so that their stacks are whole when somebody looks at them.
 func (t *Thread) caught(depth int, again *bool) {

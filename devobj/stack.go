@@ -63,3 +63,10 @@ func (m *Manager) detach(target *Device) bool {
 	above.extension.Ref().AttachedTo = 0
 	return true
 }
+
+// Below gives the device that dev is attached to, or nil.
+func (m *Manager) Below(dev *Device) *Device {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.Device(dev.extension.Ref().AttachedTo)
+}

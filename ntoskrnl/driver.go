@@ -170,7 +170,14 @@ func (k *Kernel) start(d *Driver) error {
 		return &EntryError{Driver: d.Module.Name(), Status: d.Entry}
 	}
 	k.Dev.Initialized(d.Driver)
-	return nil
+	k.mu.Lock()
+	x := k.extras[d.Driver]
+	again := x != nil && len(x.reinits) > 0
+	k.mu.Unlock()
+	if !again {
+		return nil
+	}
+	return k.onSystemThread(func(t *ke.Thread) { k.reinitialize(t, d.Driver) })
 }
 
 // onSystemThread runs f on a new thread of the System process and waits for its end.
@@ -265,6 +272,7 @@ func (k *Kernel) discard(d *Driver) error {
 		k.forgetLink(l)
 	}
 	k.forgetShutdown(d.Driver)
+	k.dropExtras(d.Driver)
 	k.Dev.DeleteDriver(d.Driver)
 	if err := k.settle(d); err != nil {
 		// Threads may still be in the driver's code; the image goes when the kernel is closed.

@@ -106,6 +106,7 @@ var components = [][]Export{
 	ioLinkExports,
 	ioMDLExports,
 	ioRemoveLockExports,
+	ioStackExports,
 	ioStartIOExports,
 	ioVersionExports,
 	ioWMIExports,

@@ -112,6 +112,7 @@ type Kernel struct {
 	links        []ownedLink
 	wmiProviders map[guest.Addr]struct{} // devices
 	shutdown     shutdownList
+	extras       map[*devobj.Driver]*driverExtras
 	power        map[guest.Addr]int32 // device power states that drivers have set, by device
 	called       map[string]struct{}  // unimplemented exports that were called
 	closed       bool
@@ -127,8 +128,8 @@ func New(opts Options) (_ *Kernel, err error) {
 	}
 	k := &Kernel{opts: opts, log: opts.Log, Linker: pe.NewLinker(), rows: Exports(),
 		called: make(map[string]struct{}), wmiProviders: make(map[guest.Addr]struct{}),
-		power: make(map[guest.Addr]int32),
-		byID:  make(map[objectID]guest.Addr), rings: make([]callRing, opts.Processors)}
+		power: make(map[guest.Addr]int32), extras: make(map[*devobj.Driver]*driverExtras),
+		byID: make(map[objectID]guest.Addr), rings: make([]callRing, opts.Processors)}
 	k.reports.Store(new([]report))
 	k.random = newRandomState()
 	defer func() {

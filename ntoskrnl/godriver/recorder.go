@@ -31,6 +31,7 @@ type Received struct {
 	Input        []byte
 	OutputLength int
 	IRQL         nt.IRQL
+	Requestor    nt.ProcessorMode
 	File         guest.Addr // the FILE_OBJECT, or 0
 	StackCount   int8       // how many locations the IRP has
 }
@@ -67,7 +68,7 @@ func (r *Recorder) Driver() *Driver {
 func (r *Recorder) dispatch(q *Request) nt.Status {
 	got := Received{Major: q.Major(), Minor: q.Minor(), Code: q.Code(), Offset: q.Offset(),
 		Input: q.Input(), OutputLength: q.OutputLength(), IRQL: q.IRQL(), File: q.File(),
-		StackCount: q.irp.StackCount}
+		Requestor: q.irp.RequestorMode, StackCount: q.irp.StackCount}
 	r.mu.Lock()
 	r.received = append(r.received, got)
 	r.mu.Unlock()

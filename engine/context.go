@@ -330,8 +330,8 @@ func (c *Context) Height(addr uint64) (h uint64, ok bool) {
 	return 0, false
 }
 
-// Frame is Height of a stack pointer with something above it: ok is false at the top of a stack, and
-// if it is no multiple of 8.
+// Frame is Height of a stack pointer with something above it: ok is false at the top of a stack,
+// and if it is no multiple of 8.
 func (c *Context) Frame(rsp uint64) (h uint64, ok bool) {
 	if rsp%8 != 0 || rsp == uint64(c.StackBase) || rsp == uint64(c.OuterBase) {
 		return 0, false

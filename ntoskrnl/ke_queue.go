@@ -25,8 +25,8 @@ var keQueueExports = []Export{
 		Support: Full},
 }
 
-// keInitializeQueue makes a queue, for so many active threads: those that have asked it for an entry
-// and do not wait for anything. While there are so many nobody gets another entry.
+// keInitializeQueue makes a queue, for so many active threads: those that have asked it for an
+// entry and do not wait for anything. While there are so many nobody gets another entry.
 //
 //	VOID KeInitializeQueue(PRKQUEUE Queue, ULONG Count)
 //

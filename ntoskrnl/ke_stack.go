@@ -51,16 +51,17 @@ const maximumExpansion = 0x12000 - guest.PageSize/2
 // calloutFrame is what a call of the routine itself needs of the stack, in bytes.
 const calloutFrame = 0x100
 
-// keExpandKernelStackAndCallout calls a routine with a guarantee of stack space: on the stack as it is
-// if enough is left of it, else on an expanded one, whose limits are those of the thread meanwhile.
+// keExpandKernelStackAndCallout calls a routine with a guarantee of stack space: on the stack as it
+// is if enough is left of it, else on an expanded one, whose limits are those of the thread
+// meanwhile.
 //
 //	NTSTATUS KeExpandKernelStackAndCallout(PEXPAND_STACK_CALLOUT Callout, PVOID Parameter,
 //	    SIZE_T Size)
 //
 // STATUS_INVALID_PARAMETER_3 for more than MAXIMUM_EXPANSION_SIZE, STATUS_NO_MEMORY;
 // STATUS_STACK_OVERFLOW when expansions inside each other have used up the expanded stack. An
-// exception passes the routine's frames to those of the caller. A thread that ends in the routine is
-// a bugcheck. "KeExpandKernelStackAndCallout function (ntddk.h)".
+// exception passes the routine's frames to those of the caller. A thread that ends in the routine
+// is a bugcheck. "KeExpandKernelStackAndCallout function (ntddk.h)".
 func keExpandKernelStackAndCallout(c *Call, callout guest.Addr, parameter, size uint64) nt.Status {
 	if size > maximumExpansion {
 		return nt.STATUS_INVALID_PARAMETER_3
@@ -76,8 +77,8 @@ func keExpandKernelStackAndCallout(c *Call, callout guest.Addr, parameter, size 
 	return nt.STATUS_SUCCESS
 }
 
-// keExpandKernelStackAndCalloutEx is the same; with Wait the IRQL must be below DISPATCH_LEVEL. There
-// is nothing that could be waited for: memory is there or is not.
+// keExpandKernelStackAndCalloutEx is the same; with Wait the IRQL must be below DISPATCH_LEVEL.
+// There is nothing that could be waited for: memory is there or is not.
 //
 //	NTSTATUS KeExpandKernelStackAndCalloutEx(PEXPAND_STACK_CALLOUT Callout, PVOID Parameter,
 //	    SIZE_T Size, BOOLEAN Wait, PVOID Context)

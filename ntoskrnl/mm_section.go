@@ -1,20 +1,26 @@
 package ntoskrnl
 
 import (
+	"os"
+
+	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/ntoskrnl/mm"
 	"github.com/drvhost/drvhost/ntoskrnl/ob"
+	"github.com/drvhost/drvhost/ntoskrnl/volume"
 )
 
 // Sections as objects, and their views in system space. A section is of the paging file, that is,
-// of RAM: there are no files that could be mapped.
+// of RAM, or of a file on a volume. A file's sections show a copy of it, which all of them share:
+// so they stay whole whatever becomes of the host's file. What is written to them goes to the file
+// when a view is unmapped, when the file is read, flushed or written, and with the last section.
 var mmSectionExports = []Export{
 	{Name: "MmCreateSection", Fn: fn8(mmCreateSection),
 		Params: "SectionObject DesiredAccess ObjectAttributes MaximumSize SectionPageProtection " +
 			"AllocationAttributes FileHandle FileObject",
-		MaxIRQL: passive, Support: Partial, Note: noFileSections},
+		MaxIRQL: passive, Support: Partial, Note: fileSections},
 	{Name: "MmMapViewOfSection", Fn: fn10(mmMapViewOfSection),
 		Params: "Section Process BaseAddress ZeroBits CommitSize SectionOffset ViewSize " +
 			"InheritDisposition:d AllocationType Win32Protect",
@@ -29,16 +35,18 @@ var mmSectionExports = []Export{
 		MaxIRQL: apc, Support: Full},
 	{Name: "MmFlushImageSection", Fn: fn2(mmFlushImageSection),
 		Params: "SectionObjectPointer FlushType:d", MaxIRQL: apc, Support: Partial,
-		Note: "there are no sections of files"},
+		Note: noPointers},
 	{Name: "MmForceSectionClosed", Fn: fn2(mmForceSectionClosed),
 		Params: "SectionObjectPointer DelayClose:b", MaxIRQL: apc, Support: Partial,
-		Note: "there are no sections of files"},
+		Note: noPointers},
 }
 
 const (
-	noFileSections = "no sections of files: STATUS_INVALID_FILE_FOR_SECTION; SEC_BASED and " +
-		"SEC_LARGE_PAGES are STATUS_NOT_SUPPORTED"
-	viewNote = "MEM_TOP_DOWN and MEM_LARGE_PAGES have no effect; a view for a client is in the " +
+	fileSections = "of files those on volumes, as a copy in memory; a file of a driver's is " +
+		"STATUS_INVALID_FILE_FOR_SECTION, SEC_IMAGE of a file, SEC_BASED and SEC_LARGE_PAGES are " +
+		"STATUS_NOT_SUPPORTED"
+	noPointers = "SECTION_OBJECT_POINTERS are the file system's, and the files of volumes have none"
+	viewNote   = "MEM_TOP_DOWN and MEM_LARGE_PAGES have no effect; a view for a client is in the " +
 		"driver's address space, not in the client's own"
 )
 
@@ -60,14 +68,21 @@ func (k *Kernel) makePhysicalMemory() error {
 // sectionGone gives up a section with its object.
 func sectionGone(o *ob.Object) { o.Body.(*mm.Section).Release() }
 
-// newSection makes a section with its object, to which the caller has a reference.
-func (c *Call) newSection(maximum guest.Addr, protection, attributes uint32) (*ob.Object,
-	nt.Status) {
+// newSection makes a section with its object, to which the caller has a reference. host is the file
+// that it is of, or nil.
+func (c *Call) newSection(maximum guest.Addr, protection, attributes uint32, host *volume.File) (
+	*ob.Object, nt.Status) {
 	var size uint64
 	if maximum != 0 {
 		size = Load[uint64](c, maximum)
 	}
-	s, status := c.Mm.NewSection(size, protection, attributes)
+	var s *mm.Section
+	var status nt.Status
+	if host == nil {
+		s, status = c.Mm.NewSection(size, protection, attributes)
+	} else {
+		s, status = c.newFileSection(host, size, protection, attributes)
+	}
 	if status != nt.STATUS_SUCCESS {
 		return nil, status
 	}
@@ -77,6 +92,47 @@ func (c *Call) newSection(maximum guest.Addr, protection, attributes uint32) (*o
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES
 	}
 	return o, nt.STATUS_SUCCESS
+}
+
+// filePages are the pages of a file that has sections, as a volume sees them.
+type filePages struct{ *mm.FilePages }
+
+// SetFile implements volume.Content.
+func (p filePages) SetFile(f *os.File) { p.FilePages.SetFile(f) }
+
+// newFileSection makes a section of a file; a size of 0 is all of it. One that can be written makes
+// the file as long as it is.
+func (c *Call) newFileSection(host *volume.File, size uint64, protection, attributes uint32) (
+	*mm.Section, nt.Status) {
+	const maxFile = 1 << 62
+	switch {
+	case attributes&(mm.SEC_IMAGE|mm.SEC_BASED|mm.SEC_LARGE_PAGES) != 0:
+		return nil, nt.STATUS_NOT_SUPPORTED
+	case size > maxFile:
+		return nil, nt.STATUS_SECTION_TOO_BIG
+	}
+	create := func(h *os.File, size int64) (volume.Content, nt.Status) {
+		p, status := c.Mm.NewFilePages(h, uint64(size))
+		return filePages{p}, status
+	}
+	content, use, status := host.Share(int64(size), writesFile(protection), create)
+	if status != nt.STATUS_SUCCESS {
+		return nil, status
+	}
+	if size == 0 {
+		size = uint64(host.Size())
+	}
+	s, status := content.(filePages).Section(size, protection, attributes&^mm.SEC_RESERVE, use.End)
+	if status != nt.STATUS_SUCCESS {
+		use.End()
+	}
+	return s, status
+}
+
+// writesFile says whether what is written to views of a section goes to its file.
+func writesFile(protection uint32) bool {
+	const readWrite, executeReadWrite = 0x04, 0x40
+	return protection&(readWrite|executeReadWrite) != 0
 }
 
 // section gives the section whose object is at an address; something else is a bugcheck.
@@ -96,7 +152,8 @@ func windowOf(p *ke.Process) *mm.Window {
 	return w
 }
 
-// mmCreateSection makes a section without a handle or a name.
+// mmCreateSection makes a section without a handle or a name. A file is named by handle or by
+// object; whether an object was opened for it is the caller's to know.
 //
 //	NTSTATUS MmCreateSection(PVOID *SectionObject, ACCESS_MASK DesiredAccess,
 //	    POBJECT_ATTRIBUTES ObjectAttributes, PLARGE_INTEGER MaximumSize,
@@ -109,10 +166,12 @@ func mmCreateSection(c *Call, result guest.Addr, access uint32, attributes, maxi
 	if status := mm.CheckSection(protection, allocation); status != nt.STATUS_SUCCESS {
 		return status
 	}
-	if status := c.fileForSection(file, fileObject); status != nt.STATUS_SUCCESS {
+	host, drop, status := c.fileForSection(file, fileObject)
+	if status != nt.STATUS_SUCCESS {
 		return status
 	}
-	o, status := c.newSection(maximum, protection, allocation)
+	defer drop()
+	o, status := c.newSection(maximum, protection, allocation, host)
 	if status != nt.STATUS_SUCCESS {
 		return status
 	}
@@ -123,20 +182,33 @@ func mmCreateSection(c *Call, result guest.Addr, access uint32, attributes, maxi
 	return nt.STATUS_SUCCESS
 }
 
-// fileForSection is the answer to a file of which a section is wanted: none can be mapped.
-func (c *Call) fileForSection(file nt.Handle, fileObject guest.Addr) nt.Status {
-	if file != 0 {
-		e, status := c.reference(file, 0, c.types.file, nt.KernelMode)
+// fileForSection gives the file of which a section is wanted, by its handle or its object, or nil
+// if that is none. drop gives it back. The handle's rights do not matter to a caller in the kernel.
+// STATUS_INVALID_FILE_FOR_SECTION for a file that is on no volume.
+func (c *Call) fileForSection(h nt.Handle, object guest.Addr) (host *volume.File, drop func(),
+	status nt.Status) {
+	drop = func() {}
+	if h == 0 && object == 0 {
+		return nil, drop, nt.STATUS_SUCCESS
+	}
+	var file *devobj.File
+	if h != 0 {
+		e, status := c.reference(h, 0, c.types.file, nt.KernelMode)
 		if status != nt.STATUS_SUCCESS {
-			return status
+			return nil, drop, status
 		}
-		c.dereference(e.Object)
-		return nt.STATUS_INVALID_FILE_FOR_SECTION
+		drop = func() { c.dereference(e.Object) }
+		file, _ = e.Object.Body.(*devobj.File)
+	} else if o := c.Ob.Find(object); o != nil {
+		file, _ = o.Body.(*devobj.File)
 	}
-	if fileObject != 0 {
-		return nt.STATUS_INVALID_FILE_FOR_SECTION
+	if file != nil {
+		if f, ok := file.Owner.(*kernelFile); ok && f.host != nil {
+			return f.host, drop, nt.STATUS_SUCCESS
+		}
 	}
-	return nt.STATUS_SUCCESS
+	drop()
+	return nil, func() {}, nt.STATUS_INVALID_FILE_FOR_SECTION
 }
 
 // How a view is inherited. Nothing inherits here.

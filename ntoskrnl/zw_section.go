@@ -13,7 +13,7 @@ var zwSectionExports = []Export{
 	{Name: "ZwCreateSection", Fn: fn7(zwCreateSection),
 		Params: "SectionHandle DesiredAccess ObjectAttributes MaximumSize SectionPageProtection " +
 			"AllocationAttributes FileHandle",
-		MaxIRQL: passive, Support: Partial, Note: noFileSections},
+		MaxIRQL: passive, Support: Partial, Note: fileSections},
 	{Name: "ZwOpenSection", Fn: fn3(zwOpenSection),
 		Params: "SectionHandle DesiredAccess ObjectAttributes", MaxIRQL: passive, Support: Full},
 	{Name: "ZwMapViewOfSection", Fn: fn10(zwMapViewOfSection),
@@ -22,6 +22,9 @@ var zwSectionExports = []Export{
 		MaxIRQL: passive, Support: Partial, Note: viewNote},
 	{Name: "ZwUnmapViewOfSection", Fn: fn2(zwUnmapViewOfSection), Params: "ProcessHandle BaseAddress",
 		MaxIRQL: passive, Support: Full},
+	{Name: "ZwFlushVirtualMemory", Fn: fn4(zwFlushVirtualMemory),
+		Params: "ProcessHandle BaseAddress RegionSize IoStatus", MaxIRQL: passive, Support: Partial,
+		Note: "a range that goes on behind its view ends with it"},
 	{Name: "ZwQuerySection", Fn: fn5(zwQuerySection),
 		Params: "SectionHandle SectionInformationClass:d SectionInformation " +
 			"SectionInformationLength:d ReturnLength",
@@ -37,20 +40,25 @@ var zwSectionExports = []Export{
 //
 // STATUS_INVALID_PARAMETER_4 for no size, STATUS_INVALID_PARAMETER_6 for attributes,
 // STATUS_INVALID_PAGE_PROTECTION, STATUS_SECTION_TOO_BIG, STATUS_COMMITMENT_LIMIT without memory,
-// STATUS_INVALID_FILE_FOR_SECTION, STATUS_OBJECT_NAME_EXISTS for one that was opened,
-// STATUS_OBJECT_NAME_COLLISION, and what the namespace says of the name.
-// "ZwCreateSection function (wdm.h)".
+// STATUS_INVALID_FILE_FOR_SECTION for what is no file on a volume, STATUS_ACCESS_DENIED for views
+// that write to one that was not opened for writing, STATUS_MAPPED_FILE_SIZE_ZERO for an empty file
+// without a size, STATUS_SECTION_TOO_BIG for a size beyond the end of a file that views cannot
+// write; one that they can becomes so long. STATUS_OBJECT_NAME_EXISTS for one that was opened,
+// STATUS_OBJECT_NAME_COLLISION, and what the namespace says of the name. "ZwCreateSection function
+// (wdm.h)".
 func zwCreateSection(c *Call, result guest.Addr, access uint32, attributes, maximum guest.Addr,
 	protection, allocation uint32, file nt.Handle) nt.Status {
 	if status := mm.CheckSection(protection, allocation); status != nt.STATUS_SUCCESS {
 		return status
 	}
-	if status := c.fileForSection(file, 0); status != nt.STATUS_SUCCESS {
+	host, drop, status := c.fileForSection(file, 0)
+	if status != nt.STATUS_SUCCESS {
 		return status
 	}
+	defer drop()
 	return c.createNamed(result, access, attributes, c.types.section,
 		func(path string, permanent bool) (*ob.Object, nt.Status) {
-			o, status := c.newSection(maximum, protection, allocation)
+			o, status := c.newSection(maximum, protection, allocation, host)
 			if status != nt.STATUS_SUCCESS || path == "" {
 				return o, status
 			}
@@ -135,6 +143,32 @@ func zwUnmapViewOfSection(c *Call, process nt.Handle, a guest.Addr) nt.Status {
 	}
 	defer c.dereference(c.Ob.Find(p.Object))
 	return c.Mm.UnmapView(windowOf(p), a)
+}
+
+// zwFlushVirtualMemory writes to its file what was changed in a view. BaseAddress and RegionSize
+// become those of the pages that were looked at; a RegionSize of 0 is all up to the end of the
+// view.
+//
+//	NTSTATUS ZwFlushVirtualMemory(HANDLE ProcessHandle, PVOID *BaseAddress, PSIZE_T RegionSize,
+//	    PIO_STATUS_BLOCK IoStatus)
+//
+// STATUS_NOT_MAPPED_VIEW, STATUS_NOT_MAPPED_DATA for a view of no file, STATUS_INVALID_HANDLE,
+// STATUS_OBJECT_TYPE_MISMATCH, and what writing the file says. "ZwFlushVirtualMemory function
+// (ntifs.h)".
+func zwFlushVirtualMemory(c *Call, process nt.Handle, base, size, iosb guest.Addr) nt.Status {
+	a, n := Load[guest.Addr](c, base), Load[uint64](c, size)
+	p, status := c.processOf(process)
+	if status != nt.STATUS_SUCCESS {
+		return status
+	}
+	defer c.dereference(c.Ob.Find(p.Object))
+	a, n, status = c.Mm.FlushView(windowOf(p), a, n)
+	if a != 0 {
+		Store(c, base, a)
+		Store(c, size, n)
+		Store(c, iosb, nt.IOStatusBlock{Status: status})
+	}
+	return status
 }
 
 // Classes of ZwQuerySection.

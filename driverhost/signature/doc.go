@@ -18,15 +18,15 @@
 //     the time of the RFC 3161 counter-signature, if there is a good one that a chain leads from to
 //     a root too, else at the time asked for.
 //
-// A file may have several signatures, side by side or one nested in another; one good one is enough.
-// Page hashes, program names and counter-signatures older than RFC 3161 are not looked at.
+// A file may have several signatures, side by side or one nested in another; one good one is
+// enough. Page hashes, program names and counter-signatures older than RFC 3161 are not looked at.
 // Revocation is not checked: that would take a network. A catalog's signature is not in the file.
 //
-// The PKCS#7 messages are read by ayoubfaouzi/pkcs7, which is what saferwall/pe uses. It recurses as
-// deep as its input says and copies each level, so that a guard looks at sizes, depth and number of
-// elements first. saferwall/pe's own verdict is not asked for: it adds the size of all headers to the
-// offset of one, takes what it cannot place for an image without a table, and looks at neither the
-// certificates' purpose nor the counter-signature.
+// The PKCS#7 messages are read by ayoubfaouzi/pkcs7, which is what saferwall/pe uses. It recurses
+// as deep as its input says and copies each level, so that a guard looks at sizes, depth and number
+// of elements first. saferwall/pe's own verdict is not asked for: it adds the size of all headers
+// to the offset of one, takes what it cannot place for an image without a table, and looks at
+// neither the certificates' purpose nor the counter-signature.
 //
 // The package imports pe for the limit of a file's size. It has no locks; a Policy does not change.
 package signature

@@ -131,8 +131,8 @@ const (
 	maxRSAKeyBits = 16384
 )
 
-// entries gives the PKCS#7 messages in the certificate table ("PE Format", The Attribute Certificate
-// Table), without the padding after them.
+// entries gives the PKCS#7 messages in the certificate table ("PE Format", The Attribute
+// Certificate Table), without the padding after them.
 func (l *layout) entries() ([][]byte, error) {
 	const header, revision2, pkcs7Signed = 8, 0x200, 2
 	var list [][]byte

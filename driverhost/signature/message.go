@@ -117,8 +117,8 @@ func readable(der []byte) []byte {
 	})
 }
 
-// only rebuilds a DER element of what keep gives for each of its elements. What it cannot read stays
-// as it is.
+// only rebuilds a DER element of what keep gives for each of its elements. What it cannot read
+// stays as it is.
 func only(der []byte, keep func(i int, v asn1.RawValue) []byte) []byte {
 	var outer asn1.RawValue
 	if rest, err := asn1.Unmarshal(der, &outer); err != nil || len(rest) > 0 || !outer.IsCompound {

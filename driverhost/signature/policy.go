@@ -65,8 +65,8 @@ func LoadRoots(pemFiles ...string) (*Policy, error) {
 	return NewPolicy(roots...), nil
 }
 
-// Check reads a file and decides whether it may be loaded now. Errors are *RefusedError and those of
-// reading the file.
+// Check reads a file and decides whether it may be loaded now. Errors are *RefusedError and those
+// of reading the file.
 func (p *Policy) Check(path string) error {
 	data, err := readRegular(path, pe.MaxFileSize)
 	if err != nil {

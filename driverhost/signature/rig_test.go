@@ -77,7 +77,8 @@ func authority(c *x509.Certificate) {
 
 var coder = forUse(x509.ExtKeyUsageCodeSigning)
 
-// stamper makes a certificate one for time stamping, and says so critically (RFC 3161, section 2.3).
+// stamper makes a certificate one for time stamping, and says so critically (RFC 3161, section
+// 2.3).
 func stamper(c *x509.Certificate) {
 	usage, err := asn1.Marshal([]asn1.ObjectIdentifier{{1, 3, 6, 1, 5, 5, 7, 3, 8}})
 	if err != nil {

@@ -268,7 +268,8 @@ func TestFilesOfRoots(t *testing.T) {
 	require.ErrorIs(t, err, os.ErrNotExist)
 	_, err = LoadRoots(write("empty.pem", ""))
 	require.ErrorContains(t, err, "no certificates")
-	_, err = LoadRoots(write("bad.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"))
+	_, err = LoadRoots(write("bad.pem", "-----BEGIN CERTIFICATE-----\nAAAA\n"+
+		"-----END CERTIFICATE-----"))
 	require.ErrorContains(t, err, "bad.pem: certificate 1: ")
 	_, err = LoadRoots(filepath.Join("testdata", "root.pem"), write("none.pem", "words"))
 	require.ErrorContains(t, err, "none.pem: no certificates")
@@ -313,7 +314,8 @@ func FuzzCheck(f *testing.F) {
 	})
 }
 
-// unsignedAt says whether a byte before the table is not signed: the checksum and the table's entry.
+// unsignedAt says whether a byte before the table is not signed: the checksum and the table's
+// entry.
 func unsignedAt(image []byte, at int) bool {
 	opt := int(binary.LittleEndian.Uint32(unchanged[60:])) + 24
 	return at >= opt+64 && at < opt+68 || at >= opt+144 && at < opt+152

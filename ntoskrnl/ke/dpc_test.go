@@ -276,5 +276,8 @@ func TestDPCThatNeverEnds(t *testing.T) {
 		_, err := th.QueueDPC(stuck, 0, 0)
 		assert.NoError(t, err)
 	})
-	assert.Equal(t, nt.DPC_WATCHDOG_VIOLATION, s.crash().Code)
+	b := s.crash()
+	assert.Equal(t, nt.DPC_WATCHDOG_VIOLATION, b.Code)
+	ticks := uint64(s.dpcLimit / (TimeIncrement * 100))
+	assert.Equal(t, [4]uint64{0, ticks, ticks, 0}, b.Params)
 }

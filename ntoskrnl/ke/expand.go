@@ -22,8 +22,8 @@ const ExpandedStackSize = 512 << 10
 // Expanded reports whether the thread is on an expanded stack.
 func (t *Thread) Expanded() bool { return t.ctx.OuterBase != 0 }
 
-// CallExpanded is Call on an expanded stack, on which the thread must not be yet. The error says that
-// there is no memory for one; fn was not called then.
+// CallExpanded is Call on an expanded stack, on which the thread must not be yet. The error says
+// that there is no memory for one; fn was not called then.
 func (t *Thread) CallExpanded(fn guest.Addr, args ...uint64) error {
 	stack, err := t.sys.Space.AllocStack(ExpandedStackSize)
 	if err != nil {

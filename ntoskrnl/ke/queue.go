@@ -9,15 +9,15 @@ import (
 // of the queue's bucket guards its list, so that a wait that is satisfied has its entry at once,
 // and does not look at the queue again.
 //
-// A thread that has asked a queue for an entry is the queue's until it asks another one, ends, or the
-// queue is run down. CurrentCount is how many of a queue's threads are active, that is, neither wait
-// for an entry nor for anything else; an entry is given out only while it is below MaximumCount. So
-// when an active thread begins a wait, another one gets an entry; when its wait ends it is active
-// again, and they may be more than MaximumCount for a while.
+// A thread that has asked a queue for an entry is the queue's until it asks another one, ends, or
+// the queue is run down. CurrentCount is how many of a queue's threads are active, that is, neither
+// wait for an entry nor for anything else; an entry is given out only while it is below
+// MaximumCount. So when an active thread begins a wait, another one gets an entry; when its wait
+// ends it is active again, and they may be more than MaximumCount for a while.
 //
-// The count and the list of threads are the driver's memory; which threads are a queue's is known in
-// Go too. A driver that frees a queue that still has threads does not hurt them: what is no KQUEUE any
-// more is let alone.
+// The count and the list of threads are the driver's memory; which threads are a queue's is known
+// in Go too. A driver that frees a queue that still has threads does not hurt them: what is no
+// KQUEUE any more is let alone.
 
 // InitializeQueue makes the KQUEUE at queue ready, for so many active threads.
 func InitializeQueue(queue guest.Addr, maximum uint32) error {
@@ -76,14 +76,16 @@ func (t *Thread) takeEntry(queue guest.Addr, h header) (err error) {
 	if t.entry == 0 { // the driver has changed the state
 		return &ObjectError{Object: queue, Want: "KQUEUE", Fact: "has fewer entries than it counts"}
 	}
-	if err := storeState(queue, h.state-1); err != nil {
+	err = storeState(queue, h.state-1)
+	if err != nil || guest.Addr(t.queue.Load()) != queue { // it was run down before the wait began
 		return err
 	}
 	return countActive(queue, 1)
 }
 
 // RemoveQueue waits for an entry of a queue and takes it. Without one the status is that of the
-// wait: STATUS_TIMEOUT, STATUS_ABANDONED when the queue was run down, STATUS_ALERTED, STATUS_USER_APC.
+// wait: STATUS_TIMEOUT, STATUS_ABANDONED when the queue was run down, STATUS_ALERTED,
+// STATUS_USER_APC.
 func (t *Thread) RemoveQueue(queue guest.Addr, o WaitOptions) (entry guest.Addr, status nt.Status,
 	err error) {
 	if t.IRQL() >= nt.DISPATCH_LEVEL && !o.Poll() {
@@ -202,9 +204,9 @@ func (t *Thread) countInQueue(add int32) {
 	t.activeAndUnlock(b, queue, add)
 }
 
-// activeAndUnlock changes the number of a queue's active threads, and lets another one have an entry
-// if that became less. What is wrong with the driver's queue is said to whoever uses it next. The
-// caller holds b.mu, and no longer afterwards.
+// activeAndUnlock changes the number of a queue's active threads, and lets another one have an
+// entry if that became less. What is wrong with the driver's queue is said to whoever uses it next.
+// The caller holds b.mu, and no longer afterwards.
 func (t *Thread) activeAndUnlock(b *bucket, queue guest.Addr, add int32) {
 	if countActive(queue, add) != nil || add > 0 || !b.hasWaiters(queue) {
 		b.mu.Unlock()
@@ -231,8 +233,9 @@ func unlinkEntry(entry guest.Addr) {
 	_ = guest.StoreAddr(l.Flink+listBlink, l.Blink)
 }
 
-// RundownQueue takes all entries off a queue, ends all waits for one with STATUS_ABANDONED, and lets
-// the queue's threads go. It gives the first entry, whose links are the list of them all, or 0.
+// RundownQueue takes all entries off a queue, ends all waits for one with STATUS_ABANDONED, and
+// lets the queue's threads go. It gives the first entry, whose links are the list of them all, or
+// 0.
 func (s *System) RundownQueue(queue guest.Addr) (first guest.Addr, err error) {
 	b := s.bucket(queue)
 	b.mu.Lock()

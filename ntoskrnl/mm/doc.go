@@ -11,14 +11,14 @@
 // the user arena and once more in the system arena.
 //
 // A [Section] is made of pages of the RAM, or is all of the physical memory; its views are further
-// mappings of them.
+// mappings of them. Sections of a file share its [FilePages].
 //
 // Results that Windows would give as a status to the caller, or raise as an exception there, are
 // nt.Status values. Results for which Windows would stop are a [*PoolError] or a [*StopError].
 //
 // The package imports nt and guest. It knows nothing of IRQL, registers or export tables.
 //
-// Lock order: blockCache.mu, then ram.mu; Section.mu, then Manager.mapMu, then Window.mu;
+// Lock order: FilePages.mu, then Section.mu; blockCache.mu, then ram.mu; Section.mu, then Manager.mapMu, then Window.mu;
 // Manager.lockMu and Manager.mapMu are never taken together, and before guest's locks. No other two
 // are held at once.
 package mm

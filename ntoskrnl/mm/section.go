@@ -40,8 +40,9 @@ const maxSection = 16 << 40
 // sectionTag is the tag of the pages of sections.
 const sectionTag Tag = 'M' | 'm'<<8 | 'S'<<16 | 't'<<24
 
-// Section is a section: pages of RAM, or all of the physical memory. It stays for as long as there
-// is a reference, a view or a lock of its pages. Its methods may be called from any goroutine.
+// Section is a section: pages of RAM, which may be those of a file, or all of the physical memory.
+// It stays for as long as there is a reference, a view or a lock of its pages. Its methods may be
+// called from any goroutine.
 type Section struct {
 	m          *Manager
 	size       uint64 // in bytes, whole pages
@@ -51,6 +52,10 @@ type Section struct {
 
 	blocks []*block
 	frames []frameRun
+
+	file  *FilePages // whose pages it shows, or nil
+	parts []*Section // where those are
+	done  func()     // called when it has ended
 
 	mu       sync.Mutex
 	refs     int
@@ -177,10 +182,19 @@ func (s *Section) Release() {
 	if !last {
 		return
 	}
+	if s.file != nil {
+		s.file.Flush(0, -1)
+	}
 	for _, b := range s.blocks {
 		s.m.closeBlock(b)
 	}
+	for _, p := range s.parts {
+		p.Release()
+	}
 	s.m.sections.Add(-1)
+	if s.done != nil {
+		s.done()
+	}
 }
 
 // reference adds a reference, unless the last one has gone.

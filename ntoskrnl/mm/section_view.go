@@ -354,6 +354,9 @@ func (s *Section) dropView(p *mapping) {
 	s.mu.Lock()
 	delete(s.views, p)
 	s.mu.Unlock()
+	if s.file != nil && !p.view.copy && p.view.prot&guest.ProtWrite != 0 {
+		s.file.Flush(int64(p.view.offset), int64(p.region.Size()))
+	}
 	s.Release()
 }
 

@@ -64,6 +64,11 @@ func (f *File) ReadAt(p []byte, at int64) (int, nt.Status) {
 	case len(p) == 0:
 		return 0, nt.STATUS_SUCCESS
 	}
+	if c := f.shared(); c != nil {
+		if status := c.Flush(at, int64(len(p))); status != nt.STATUS_SUCCESS {
+			return 0, status
+		}
+	}
 	n, err := f.f.ReadAt(p, at)
 	if err == io.EOF && n == 0 {
 		return 0, nt.STATUS_END_OF_FILE
@@ -88,12 +93,28 @@ func (f *File) WriteAt(p []byte, at int64) (n int, end int64, status nt.Status) 
 		}
 		at = info.Size()
 	}
+	c := f.n.content
+	if c != nil {
+		if status := c.Flush(at, int64(len(p))); status != nt.STATUS_SUCCESS {
+			return 0, 0, status
+		}
+	}
 	n, err := f.f.WriteAt(p, at)
+	if c != nil {
+		c.Wrote(p[:n], at)
+	}
 	return n, at + int64(n), statusOf(err, true)
 }
 
 // Flush writes what the host has not yet written.
-func (f *File) Flush() nt.Status { return statusOf(f.f.Sync(), true) }
+func (f *File) Flush() nt.Status {
+	if c := f.shared(); c != nil {
+		if status := c.Flush(0, -1); status != nt.STATUS_SUCCESS {
+			return status
+		}
+	}
+	return statusOf(f.f.Sync(), true)
+}
 
 // filetime gives a time in units of 100 ns since 1601.
 func filetime(t time.Time) uint64 {
@@ -235,6 +256,8 @@ func (f *File) Set(class uint32, in []byte, rename string, replace bool) nt.Stat
 		switch {
 		case f.dir, size < 0:
 			return nt.STATUS_INVALID_PARAMETER
+		case f.n.content != nil && f.shorter(size):
+			return nt.STATUS_USER_MAPPED_FILE
 		}
 		return statusOf(f.f.Truncate(size), true)
 	case nt.FileAllocationInformation:
@@ -246,6 +269,9 @@ func (f *File) Set(class uint32, in []byte, rename string, replace bool) nt.Stat
 		if size >= info.Size() {
 			return nt.STATUS_SUCCESS // the host allocates when data comes
 		}
+		if f.n.content != nil {
+			return nt.STATUS_USER_MAPPED_FILE
+		}
 		return statusOf(f.f.Truncate(size), true)
 	case nt.FileDispositionInformation:
 		return f.setDisposition(in[0] != 0)
@@ -253,6 +279,12 @@ func (f *File) Set(class uint32, in []byte, rename string, replace bool) nt.Stat
 		return f.rename(rename, replace)
 	}
 	return nt.STATUS_INVALID_INFO_CLASS
+}
+
+// shorter says whether the file has more than size bytes.
+func (f *File) shorter(size int64) bool {
+	info, err := f.f.Stat()
+	return err != nil || size < info.Size()
 }
 
 func (f *File) setBasic(in []byte) nt.Status {

@@ -23,7 +23,8 @@ type Volume struct {
 type node struct {
 	path    string // below the root; "." is the root
 	files   map[*File]struct{}
-	deleted bool // it goes with its last file
+	deleted bool     // it goes with its last file
+	content *content // while it has sections, else nil
 }
 
 // Open opens the directory dir as a volume. It is not looked up again: what becomes of its name has
@@ -36,8 +37,18 @@ func Open(dir string) (*Volume, error) {
 	return &Volume{root: root, open: make(map[string]*node)}, nil
 }
 
-// Close gives the directory back; files that are open stay so.
-func (v *Volume) Close() error { return v.root.Close() }
+// Close gives the directory back; files that are open stay so. What was written to sections is in
+// their files by then.
+func (v *Volume) Close() error {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, n := range v.open {
+		if n.content != nil {
+			_ = n.content.Flush(0, -1) // nobody is left who could be told
+		}
+	}
+	return v.root.Close()
+}
 
 // Request is what an open asks for.
 type Request struct {
@@ -272,6 +283,9 @@ func (v *Volume) existing(r Request, at string, info fs.FileInfo, slash bool) (*
 	case readOnly && r.Options&nt.FILE_DELETE_ON_CLOSE != 0:
 		return nil, 0, nt.STATUS_CANNOT_DELETE
 	}
+	if n != nil && n.content != nil && truncate {
+		return nil, 0, nt.STATUS_USER_MAPPED_FILE
+	}
 	if n != nil && n.conflicts(r.Access|map[bool]uint32{true: nt.FILE_WRITE_DATA}[truncate], r.Share) {
 		return nil, 0, nt.STATUS_SHARING_VIOLATION
 	}
@@ -351,7 +365,9 @@ func (v *Volume) remove(f *File) {
 	delete(f.n.files, f)
 	_ = f.f.Close()
 	if len(f.n.files) == 0 {
-		delete(v.open, f.n.path)
+		if f.n.content == nil || f.n.deleted {
+			delete(v.open, f.n.path)
+		}
 		if f.n.deleted {
 			_ = v.root.Remove(f.n.path) // as on Windows nobody is told that it failed
 		}

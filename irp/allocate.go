@@ -24,10 +24,21 @@ func (m *Manager) Allocate(n int8) guest.Addr {
 	return p.addr
 }
 
-// Free is IoFreeIrp. To free what is no IRP in use, or one that the I/O manager made for a client, is
-// a bugcheck.
+// Free is IoFreeIrp. To free what is no IRP in use, one that the I/O manager made for a client, or one
+// that belongs to a thread is a bugcheck.
 func (m *Manager) Free(t *ke.Thread, addr guest.Addr) {
 	p, use := m.inPlace(t, addr)
+	if p.req == nil && p.owner != nil {
+		violation(t, violationFreeOwned, uint64(addr), 0, 0,
+			"IRP %v was freed, but belongs to a thread: it is freed when it is completed", addr)
+	}
+	if p.foreign {
+		// The memory is pool of the driver's.
+		m.forget(p)
+		p.end(use)
+		m.mustFree(t, m.mm.FreePool(addr))
+		return
+	}
 	if p.req != nil || !p.end(use) {
 		t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
 			Params: [4]uint64{uint64(addr), 0, 0, 0},
@@ -40,12 +51,12 @@ func (m *Manager) Free(t *ke.Thread, addr guest.Addr) {
 func (m *Manager) Reuse(t *ke.Thread, addr guest.Addr, status nt.Status) {
 	p, _ := m.inPlace(t, addr)
 	_, count := p.position(t)
-	if p.req != nil {
+	if p.req != nil || p.owner != nil {
 		t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
 			Params: [4]uint64{uint64(addr), 0, 0, 0},
 			Reason: fmt.Sprintf("IRP %v was reused by a driver that does not own it", addr)})
 	}
-	p.built = nil
+	p.built, p.master = nil, 0
 	initIRP(p.irp, count)
 	p.irp.IoStatus.Status = status
 }

@@ -1,8 +1,6 @@
 package irp
 
 import (
-	"fmt"
-
 	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
@@ -40,17 +38,24 @@ func (m *Manager) Build(t *ke.Thread, dev *devobj.Device, set func(i *nt.IRP, lo
 	return p.addr
 }
 
+// Own makes an IRP of Build's one of thread t's: the driver must not free it, and it is cancelled when
+// t ends.
+func (m *Manager) Own(t *ke.Thread, addr guest.Addr) {
+	if p, _ := m.slabs.find(addr); p != nil {
+		m.owned.add(p, t)
+	}
+}
+
 // finishBuilt ends an IRP of Build's that has come all the way up.
 func (m *Manager) finishBuilt(t *ke.Thread, p *packet, use uint32) {
 	i := p.irp
 	e := Ended{Result: i.IoStatus, Flags: i.Flags, System: i.AssociatedIrp.SystemBuffer,
 		MDL: i.MdlAddress, User: i.UserBuffer}
 	end := p.built
-	if !p.end(use) {
-		t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
-			Params: [4]uint64{uint64(p.addr), 0, 0, 0},
-			Reason: fmt.Sprintf("IRP %v was completed by two threads at once", p.addr)})
+	if p.owner != nil {
+		m.owned.drop(p)
 	}
+	m.endOnce(t, p, use)
 	m.slabs.put(p)
 	end(t, e)
 }

@@ -14,8 +14,9 @@ import (
 // there, and the IRP is that driver's again.
 //
 // MULTIPLE_IRP_COMPLETE_REQUESTS for an IRP that is completed already,
-// CANCEL_STATE_IN_COMPLETED_IRP for one that still has a cancel routine, and a violation for the
-// status STATUS_PENDING.
+// CANCEL_STATE_IN_COMPLETED_IRP for one that still has a cancel routine, and
+// DRIVER_VERIFIER_IOMANAGER_VIOLATION for the status STATUS_PENDING and for a completion routine that
+// does not pass PendingReturned on.
 func (m *Manager) Complete(t *ke.Thread, addr guest.Addr) {
 	p, use := m.inPlace(t, addr)
 	i := p.irp
@@ -26,14 +27,16 @@ func (m *Manager) Complete(t *ke.Thread, addr guest.Addr) {
 			Reason: fmt.Sprintf("IRP %v was completed with its cancel routine still set", addr)})
 	}
 	if i.IoStatus.Status == nt.STATUS_PENDING {
-		t.Crash(&ke.Bugcheck{Code: nt.DRIVER_VERIFIER_DETECTED_VIOLATION,
-			Params: [4]uint64{completedPending, 0, uint64(addr), uint64(nt.STATUS_PENDING)},
-			Reason: fmt.Sprintf("IRP %v was completed with STATUS_PENDING", addr)})
+		violation(t, violationPendingStatus, uint64(nt.STATUS_PENDING), uint64(addr), 0,
+			"IRP %v was completed with STATUS_PENDING", addr)
 	}
+	e := ending{}
 	for n <= count {
 		loc := location(i, n)
 		control, routine, context := loc.Control, loc.CompletionRoutine, loc.Context
 		pending := control & nt.SL_PENDING_RETURNED
+		e.status, e.marked = i.IoStatus.Status, pending != 0
+		p.leave(n, e)
 		n++
 		i.PendingReturned = pending
 		i.CurrentLocation = n
@@ -50,24 +53,34 @@ func (m *Manager) Complete(t *ke.Thread, addr guest.Addr) {
 		if n <= count {
 			device = location(i, n).DeviceObject
 		}
+		irql := t.IRQL()
 		status := nt.Status(t.Call(routine, uint64(device), uint64(addr), uint64(context)))
+		if now := t.IRQL(); now != irql {
+			t.Crash(&ke.Bugcheck{Code: nt.DRIVER_VERIFIER_DETECTED_VIOLATION,
+				Params: [4]uint64{completionIRQL, uint64(routine), uint64(irql), uint64(now)},
+				Reason: fmt.Sprintf("the completion routine at %v was called at %v and returned at %v",
+					routine, irql, now)})
+		}
 		if status == nt.STATUS_MORE_PROCESSING_REQUIRED {
 			return
 		}
-		if p.use.Load() != use {
+		if p.use.Load() != use || p.foreign && !p.there() {
 			t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
 				Params: [4]uint64{uint64(addr), 0, 0, 0},
 				Reason: fmt.Sprintf("the completion routine at %v freed or completed IRP %v and did "+
 					"not return STATUS_MORE_PROCESSING_REQUIRED", routine, addr)})
 		}
 		n, count = p.position(t)
+		e.changed = e.changed || i.IoStatus.Status != e.status
+		if pending != 0 && n <= count && !m.NoVerify && device != 0 &&
+			location(i, n).Control&nt.SL_PENDING_RETURNED == 0 {
+			violation(t, violationNotPropagated, uint64(routine), uint64(addr), uint64(device),
+				"the completion routine at %v was called with PendingReturned, and did not mark the IRP "+
+					"pending", routine)
+		}
 	}
-	m.finish(t, p, use)
+	m.finish(t, p, use, e)
 }
-
-// completedPending is DRIVER_VERIFIER_DETECTED_VIOLATION's first parameter for an IRP that is
-// completed with STATUS_PENDING ("Bug Check 0xC4").
-const completedPending = 0x22E
 
 // invoked reports whether a location's completion routine is to be called.
 func invoked(i *nt.IRP, control uint8) bool {
@@ -85,26 +98,28 @@ func invoked(i *nt.IRP, control uint8) bool {
 
 // finish ends an IRP that has come all the way up. If a client's request made it, that gets its
 // result; else it stays the driver's, which is expected to have stopped it.
-func (m *Manager) finish(t *ke.Thread, p *packet, use uint32) {
+func (m *Manager) finish(t *ke.Thread, p *packet, use uint32, e ending) {
 	r, reqUse := p.req, p.reqUse
 	if r == nil {
-		if p.built != nil {
+		switch {
+		case p.built != nil:
 			m.finishBuilt(t, p, use)
+		case p.master != 0:
+			m.finishAssociated(t, p, use)
 		}
 		return
 	}
+	if p.owner != nil {
+		m.owned.drop(p)
+	}
 	result, flags := p.irp.IoStatus, p.irp.Flags
 	system, mdl := p.irp.AssociatedIrp.SystemBuffer, p.irp.MdlAddress
-	if !p.end(use) {
-		t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
-			Params: [4]uint64{uint64(p.addr), 0, 0, 0},
-			Reason: fmt.Sprintf("IRP %v was completed by two threads at once", p.addr)})
-	}
+	m.endOnce(t, p, use)
 	inline := r.starter == t && r.dispatching
 	if !inline && !r.deliver(reqUse) {
 		return // the kernel has ended, and the client knows
 	}
-	r.IOStatus, r.Information = result.Status, uint64(result.Information)
+	r.IOStatus, r.Information, r.ending = result.Status, uint64(result.Information), e
 	r.takeResults(flags, system)
 	// A driver may have put other buffers in the place of the first ones, as a filter does, and then
 	// has seen to those.
@@ -121,11 +136,15 @@ func (m *Manager) finish(t *ke.Thread, p *packet, use uint32) {
 	if e := m.releaseBuffers(r); e != nil {
 		err = errors.Join(err, e)
 	}
-	m.finishPacket(r, p)
 	if inline {
+		m.finishPacket(r, p)
 		r.inline = true
 	} else {
-		r.completed()
+		s := sent{irp: p.addr, device: r.Open.File.Device.Object.Addr(), major: r.Major}
+		m.finishPacket(r, p)
+		if returned, fits := r.completed(); !fits && !m.NoVerify {
+			s.misfit(t, returned, e)
+		}
 	}
 	if err != nil {
 		m.mustFree(t, err)

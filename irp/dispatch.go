@@ -15,8 +15,12 @@ type Manager struct {
 	mm      *mm.Manager
 	devices *devobj.Manager
 	slabs   slabs
+	foreign foreign
+	owned   owned
 	// Security, if set, has the security descriptors of devices.
 	Security Security
+	// NoVerify leaves out the checks of what dispatch and completion routines return.
+	NoVerify bool
 	cancel   ke.GlobalLock
 }
 
@@ -54,6 +58,7 @@ func (m *Manager) Start(t *ke.Thread, r *Request) (done bool) {
 	if status != nt.STATUS_SUCCESS {
 		if p != nil {
 			_ = m.releaseBuffers(r) // no driver has seen them
+			m.owned.drop(p)
 			p.end(p.use.Load())
 			m.finishPacket(r, p)
 		}
@@ -64,14 +69,29 @@ func (m *Manager) Start(t *ke.Thread, r *Request) (done bool) {
 		return true
 	}
 	r.dispatching = true
-	status = m.send(t, p.irp, p.addr, p.room, dev)
+	status, routine := m.send(t, p.irp, p.addr, p.room, dev)
 	r.dispatching = false
 	r.Status = status
 	if r.inline {
+		if !r.ending.fits(status) && !m.NoVerify {
+			sent{routine, dev.Object.Addr(), p.addr, r.Major}.misfit(t, status, r.ending)
+		}
 		r.settle()
 		return true
 	}
-	return r.returned()
+	done = r.returned()
+	switch {
+	case m.NoVerify:
+	case done && !r.ending.fits(status):
+		r.state.And(^uint64(stateReturned)) // it is to be abandoned
+		sent{routine, dev.Object.Addr(), p.addr, r.Major}.misfit(t, status, r.ending)
+	case !done && status != nt.STATUS_PENDING:
+		sent{routine, dev.Object.Addr(), p.addr, r.Major}.notCompleted(t, status)
+	}
+	if done {
+		r.settle()
+	}
+	return done
 }
 
 // prepare makes the IRP of a request to dev, with its buffers.
@@ -130,16 +150,36 @@ func (m *Manager) Call(t *ke.Thread, device, irp guest.Addr) nt.Status {
 	p, _ := m.inPlace(t, irp)
 	dev := m.devices.Device(device)
 	if dev == nil {
-		t.Crash(&ke.Bugcheck{Code: nt.DRIVER_VERIFIER_DETECTED_VIOLATION,
-			Params: [4]uint64{invalidDevice, uint64(device), uint64(irp), 0},
-			Reason: fmt.Sprintf("IRP %v was sent to %v, which is no device object", irp, device)})
+		violation(t, violationDevice, uint64(device), 0, 0,
+			"IRP %v was sent to %v, which is no device object", irp, device)
 	}
-	return m.send(t, p.irp, irp, p.room, dev)
+	if routine := p.irp.CancelRoutine; routine != 0 {
+		violation(t, violationCancelRoutine, uint64(routine), uint64(irp), uint64(device),
+			"IRP %v was passed on with its cancel routine, %v, still set", irp, routine)
+	}
+	if m.NoVerify {
+		status, _ := m.send(t, p.irp, irp, p.room, dev)
+		return status
+	}
+	n := p.irp.CurrentLocation - 1
+	if n < 1 || n > p.room {
+		status, _ := m.send(t, p.irp, irp, p.room, dev) // says what is wrong
+		return status
+	}
+	number, irql := p.enter(n), t.IRQL()
+	s := sent{irp: irp, device: device, major: location(p.irp, n).MajorFunction}
+	status := nt.Status(0)
+	status, s.routine = m.send(t, p.irp, irp, p.room, dev)
+	s.checkIRQL(t, irql)
+	p.checkReturn(t, s, n, number, status)
+	return status
 }
 
-// send sends the IRP at addr, which has room for that many stack locations, to dev. Each field that
-// bounds something is read once: other threads of the driver may write to it.
-func (m *Manager) send(t *ke.Thread, i *nt.IRP, addr guest.Addr, room int8, dev *devobj.Device) nt.Status {
+// send sends the IRP at addr, which has room for that many stack locations, to dev, and gives the
+// dispatch routine too. Each field that bounds something is read once: other threads of the driver
+// may write to it.
+func (m *Manager) send(t *ke.Thread, i *nt.IRP, addr guest.Addr, room int8, dev *devobj.Device) (
+	status nt.Status, routine guest.Addr) {
 	n := i.CurrentLocation - 1
 	if n < 1 || n > room {
 		t.Crash(&ke.Bugcheck{Code: nt.NO_MORE_IRP_STACK_LOCATIONS,
@@ -153,26 +193,21 @@ func (m *Manager) send(t *ke.Thread, i *nt.IRP, addr guest.Addr, room int8, dev 
 	loc.DeviceObject = dev.Object.Addr()
 	major := loc.MajorFunction
 	if major > nt.IRP_MJ_MAXIMUM_FUNCTION {
-		t.Crash(&ke.Bugcheck{Code: nt.DRIVER_VERIFIER_DETECTED_VIOLATION,
-			Params: [4]uint64{invalidMajor, uint64(dev.Object.Addr()), uint64(addr), uint64(major)},
-			Reason: fmt.Sprintf("IRP %v has major function %#x", addr, uint8(major))})
+		violation(t, violationMajor, 0, uint64(addr), uint64(dev.Object.Addr()),
+			"IRP %v has major function %#x", addr, uint8(major))
 	}
-	routine := dev.Driver.Object.Ref().MajorFunction[major]
-	return nt.Status(t.Call(routine, uint64(dev.Object.Addr()), uint64(addr)))
+	routine = dev.Driver.Object.Ref().MajorFunction[major]
+	return nt.Status(t.Call(routine, uint64(dev.Object.Addr()), uint64(addr))), routine
 }
-
-// First parameters of DRIVER_VERIFIER_DETECTED_VIOLATION ("Bug Check 0xC4"): an IRP passed to a
-// device object that is not one, and one with an invalid major function.
-const (
-	invalidDevice = 0x21C
-	invalidMajor  = 0x21D
-)
 
 // inPlace gives the packet, and its life, of the IRP at addr, which is to be read and written in
 // place: it is one of the slabs', in use and of the right type. Anything else is the driver's bug, and
 // a bugcheck.
 func (m *Manager) inPlace(t *ke.Thread, addr guest.Addr) (p *packet, use uint32) {
 	p, use = m.slabs.find(addr)
+	if p == nil {
+		p, use = m.foreign.find(addr)
+	}
 	if p == nil || p.irp.Type != nt.IO_TYPE_IRP {
 		t.Crash(&ke.Bugcheck{Code: nt.MULTIPLE_IRP_COMPLETE_REQUESTS,
 			Params: [4]uint64{uint64(addr), 0, 0, 0},

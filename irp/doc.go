@@ -11,11 +11,17 @@
 // Go needs to finish an IRP is kept in Go; fields that a driver may have scribbled on are read once
 // and checked before they are used.
 //
+// Drivers make IRPs too: [Manager.Allocate], [Manager.Build], [Manager.MakeAssociated], and
+// [Manager.Initialize] in memory of their own. Those that a driver waits for belong to its thread,
+// which cancels them when it ends ([Manager.CancelThread]). What dispatch and completion routines
+// return is checked as Driver Verifier does (verify.go).
+//
 // When the kernel has crashed, no driver completes anything any more: a request whose Start has not
 // returned is abandoned by its starter, and those that pend by [Open.AbandonAll].
 //
 // The package may import nt, guest, devobj and ntoskrnl/ke, /mm and /ob. Open.mu guards a file's
-// list of pending requests and slabs.mu the free IRPs; neither is held while the other is taken, nor
-// while guest code runs. The cancel spin lock may be held while guest code runs, and comes before
-// Open.mu.
+// list of pending requests, slabs.mu the free IRPs, owned.mu the threads' lists and foreign.mu the IRPs
+// in memory of drivers; owned.mu may be taken inside Open.mu, and else none while another is held, nor
+// is one held while guest code runs. The cancel spin lock may be held while guest code runs, and comes
+// before Open.mu and owned.mu.
 package irp

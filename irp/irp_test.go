@@ -154,7 +154,7 @@ var misuse = map[string]struct {
 	}, nt.MULTIPLE_IRP_COMPLETE_REQUESTS},
 	"completed with STATUS_PENDING": {func(r *rig, t *ke.Thread, _ *devobj.Device, irp guest.Addr) {
 		r.complete(t, irp, nt.STATUS_PENDING, 0)
-	}, nt.DRIVER_VERIFIER_DETECTED_VIOLATION},
+	}, nt.DRIVER_VERIFIER_IOMANAGER_VIOLATION},
 	"completed with a cancel routine": {func(r *rig, t *ke.Thread, _ *devobj.Device, irp guest.Addr) {
 		at(irp).CancelRoutine = 1
 		r.complete(t, irp, nt.STATUS_SUCCESS, 0)
@@ -170,7 +170,7 @@ var misuse = map[string]struct {
 	}, nt.MULTIPLE_IRP_COMPLETE_REQUESTS},
 	"sent to what is no device": {func(r *rig, t *ke.Thread, _ *devobj.Device, irp guest.Addr) {
 		r.Call(t, irp, irp)
-	}, nt.DRIVER_VERIFIER_DETECTED_VIOLATION},
+	}, nt.DRIVER_VERIFIER_IOMANAGER_VIOLATION},
 	"sent on without a stack location": {func(r *rig, t *ke.Thread, dev *devobj.Device,
 		irp guest.Addr) {
 		r.Call(t, dev.Object.Addr(), irp)

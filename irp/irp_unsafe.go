@@ -38,7 +38,11 @@ func locationAddr(addr guest.Addr, i int8) guest.Addr {
 
 const (
 	cancelRoutineOffset = guest.Addr(unsafe.Offsetof(nt.IRP{}.CancelRoutine))
+	cancelOffset        = guest.Addr(unsafe.Offsetof(nt.IRP{}.Cancel))
+	associatedOffset    = guest.Addr(unsafe.Offsetof(nt.IRP{}.AssociatedIrp))
 	ioStatusOffset      = guest.Addr(unsafe.Offsetof(nt.IRP{}.IoStatus))
+
+	csqContextIRP = guest.Addr(unsafe.Offsetof(CSQContext{}.Irp))
 )
 
 // Sizes of what an open needs, in bytes.

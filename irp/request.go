@@ -107,6 +107,8 @@ type Request struct {
 	starter     *ke.Thread
 	dispatching bool
 	inline      bool
+	// ending is how the IRP was completed, when it is.
+	ending ending
 
 	state  atomic.Uint64 // the count of uses, and the bits of this one
 	system guest.Addr    // SystemBuffer
@@ -140,6 +142,7 @@ func (r *Request) renew(t *ke.Thread) {
 		r.state.Store((s>>useShift + 1) << useShift)
 	}
 	r.Status, r.IOStatus, r.Information, r.Written = nt.STATUS_PENDING, 0, 0, 0
+	r.ending = ending{}
 }
 
 // use tells this use of the request from others, unless those ended inline.
@@ -162,6 +165,9 @@ func (m *Manager) begin(r *Request, n int8) (*packet, error) {
 		o.mu.Lock()
 	}
 	p.req, p.reqUse = r, r.use()
+	if o.Window == nil {
+		m.owned.add(p, r.starter)
+	}
 	r.packet = p
 	r.next, r.prev = o.pending, nil
 	if o.pending != nil {
@@ -245,13 +251,13 @@ func (o *Open) Dispatching(t *ke.Thread) (r *Request, irp guest.Addr, ok bool) {
 	return nil, 0, false
 }
 
+// Pended reports whether the IRP was marked pending when it was completed: if it was not and the status
+// is an error, Windows leaves the caller's IO_STATUS_BLOCK and event alone.
+func (r *Request) Pended() bool { return r.ending.marked }
+
 // returned records that the dispatch routine has returned, and reports whether the request is done.
 func (r *Request) returned() (done bool) {
-	if r.state.Or(stateReturned)&stateCompleted == 0 {
-		return false
-	}
-	r.settle()
-	return true
+	return r.state.Or(stateReturned)&stateCompleted != 0
 }
 
 // deliver says that the results of the given use are about to go to the client's memory, and reports
@@ -268,11 +274,17 @@ func (r *Request) deliver(use uint64) bool {
 	}
 }
 
-// completed records that the IRP is completed, after deliver.
-func (r *Request) completed() {
-	if s := r.state.Or(stateCompleted); s&(stateReturned|stateAbandoned) != 0 {
-		r.tell()
+// completed records that the IRP is completed, after deliver. It reports whether what the dispatch
+// routine had returned by then fits that, and what it was.
+func (r *Request) completed() (returned nt.Status, fits bool) {
+	s := r.state.Or(stateCompleted)
+	if s&(stateReturned|stateAbandoned) == 0 {
+		return 0, true
 	}
+	returned = r.Status
+	fits = s&stateAbandoned != 0 || r.ending.fits(returned)
+	r.tell()
+	return returned, fits
 }
 
 // Abandon ends a request whose Start did not return, because the kernel has crashed or ended: its

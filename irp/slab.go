@@ -27,6 +27,16 @@ type packet struct {
 	next   *packet // in the free list
 	// built is told of the end of an IRP of Build's; nil for others.
 	built func(t *ke.Thread, e Ended)
+	// master is the IRP that it is associated with, or 0.
+	master  guest.Addr
+	foreign bool // it lies in memory of a driver's
+
+	// The list of its thread's IRPs, under owned.mu.
+	owner                *ke.Thread
+	ownedNext, ownedPrev *packet
+
+	sends  atomic.Uint64 // how often drivers have sent it
+	levels []level       // by stack location, from 0
 
 	// buffer lies behind the IRP, and is its system buffer when that is small; buffered is its size
 	// then, in bytes, or -1.
@@ -98,7 +108,7 @@ func (s *slabs) alloc(n int8) (*packet, error) {
 	}
 	p := s.free[class]
 	s.free[class] = p.next
-	p.next, p.built = nil, nil
+	p.next, p.built, p.master = nil, nil, 0
 	p.begin(n)
 	return p, nil
 }
@@ -120,11 +130,13 @@ func (s *slabs) grow(class int) error {
 	}
 	sl := &slab{block: block, base: block + slabHeader, size: size - slabHeader, large: class == 1}
 	sl.packets = make([]packet, sl.size/slot)
+	levels := make([]level, len(sl.packets)*int(room))
 	for i := range sl.packets {
 		p := &sl.packets[i]
 		p.addr = sl.base + guest.Addr(uintptr(i)*slot)
 		p.irp = guest.Ptr[nt.IRP](p.addr).Ref()
 		p.room, p.buffered = room, -1
+		p.levels = levels[i*int(room):][:room:room]
 		p.buffer = p.addr + guest.Addr(slot-packetBuffer)
 		p.next, s.free[class] = s.free[class], p
 	}

@@ -239,6 +239,9 @@ func (m *Manager) freeMDLs(r *Request, mdl guest.Addr) (err error) {
 	return err
 }
 
+// freeChain unlocks and frees a chain of MDLs.
+func (m *Manager) freeChain(mdl guest.Addr) error { return m.freeMDLs(new(Request), mdl) }
+
 // maxMDLChain bounds how far a chain is followed that a driver may have made circular.
 const maxMDLChain = 1 << 10
 

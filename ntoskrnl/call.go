@@ -68,7 +68,7 @@ func (c *Call) raiseError(err error) {
 	if errors.As(err, &stop) {
 		code, params := stop.BugCheck()
 		c.T.Crash(&ke.Bugcheck{Code: code, Params: params,
-			Reason: stop.Error() + ", in a call of " + c.row.Name + " by " + c.Where(c.Caller())})
+			Reason: stop.Error() + ", in a call of " + c.row.Called() + " by " + c.Where(c.Caller())})
 	}
 	var status nt.Status
 	if errors.As(err, &status) {
@@ -86,12 +86,12 @@ func (c *Call) RaiseAccessViolation(f *guest.FaultError) {
 	case guest.AccessExec:
 		op = accessExecute
 	}
-	c.memoryFault(c.T, uint64(f.Addr), op, c.Caller(), "in a call of "+c.row.Name)
+	c.memoryFault(c.T, uint64(f.Addr), op, c.Caller(), "in a call of "+c.row.Called())
 }
 
 // Raise raises an exception in the driver at its call. It does not return.
 func (c *Call) Raise(status nt.Status, info ...uint64) {
-	c.exception(c.T, status, c.Caller(), info, "raised by "+c.row.Name)
+	c.exception(c.T, status, c.Caller(), info, "raised by "+c.row.Called())
 }
 
 // UString reads the UNICODE_STRING at a, which must not be null.

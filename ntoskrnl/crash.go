@@ -65,7 +65,7 @@ func (k *Kernel) RecentCalls(processor int) (list []CalledExport) {
 		c := CalledExport{Thread: e.thread, Caller: e.caller, Name: "an unknown import"}
 		if int(e.index) < len(k.rows) {
 			row := &k.rows[e.index]
-			c.Name = row.Name
+			c.Name = row.Called()
 			for _, p := range strings.Fields(row.Params) {
 				name, _, _ := strings.Cut(p, ":")
 				c.Params = append(c.Params, name)

@@ -35,13 +35,13 @@ var exPoolExports = []Export{
 		Support: Full},
 
 	{Name: "ExpAllocatePoolWithTag", Fn: fn4(expAllocatePoolWithTag),
-		Params: "PoolType NumberOfBytes:d Tag:tag Taken:d", MaxIRQL: anyIRQL, Support: Full,
-		Internal: true},
+		Params: "PoolType NumberOfBytes:d Tag:tag", MaxIRQL: anyIRQL, Support: Full,
+		Internal: true, Of: "ExAllocatePoolWithTag"},
 	{Name: "ExpAllocatePool2", Fn: fn4(expAllocatePool2),
-		Params: "Flags NumberOfBytes:d Tag:tag Taken:d", MaxIRQL: anyIRQL, Support: Full,
-		Internal: true},
-	{Name: "ExpFreePoolWithTag", Fn: do3(expFreePoolWithTag), Params: "P Tag:tag Freed:d",
-		MaxIRQL: anyIRQL, Support: Full, Internal: true},
+		Params: "Flags NumberOfBytes:d Tag:tag", MaxIRQL: anyIRQL, Support: Full,
+		Internal: true, Of: "ExAllocatePool2"},
+	{Name: "ExpFreePoolWithTag", Fn: do3(expFreePoolWithTag), Params: "P Tag:tag",
+		MaxIRQL: anyIRQL, Support: Full, Internal: true, Of: "ExFreePoolWithTag"},
 }
 
 // exAllocatePoolWithTag allocates memory.

@@ -241,3 +241,12 @@ func TestOverwrittenMagazines(t *testing.T) {
 		require.NoError(t, r.Close())
 	}
 }
+
+func TestATraceNamesWhatTheDriverCalled(t *testing.T) {
+	var lines []string
+	r := newRigOf(t, newKernel(t, Options{Processors: 1, Trace: func(s string) { lines = append(lines, s) }}))
+	fillMagazine(r)
+	require.Len(t, lines, 240, "each call is seen")
+	assert.Contains(t, lines[0], "ExAllocatePoolWithTag(")
+	assert.Contains(t, lines[1], "ExFreePoolWithTag(")
+}

@@ -30,11 +30,21 @@ type Export struct {
 	Note    string
 	// Code is the function itself where it stays in guest code; Fn is nil then.
 	Code *Code
-	// Internal keeps the function out of the export directory: the kernel itself points at it.
+	// Internal keeps the function out of the export directory: the kernel itself points at it. Of is
+	// the export that goes on here, and the name under which drivers' calls are told.
 	Internal bool
+	Of       string
 	// Data makes the row a variable of that many bytes; Init fills it when a kernel starts.
 	Data uint32
 	Init func(k *Kernel) []byte
+}
+
+// Called gives the name of the export that a driver has called to come here.
+func (e *Export) Called() string {
+	if e.Of != "" {
+		return e.Of
+	}
+	return e.Name
 }
 
 // Support is how much of an export's documented behaviour there is.
@@ -94,6 +104,8 @@ var components = [][]Export{
 	ioAllocateExports,
 	ioAttachExports,
 	ioBuildExports,
+	ioCSQExports,
+	ioCompletionExports,
 	ioDeviceExports,
 	ioErrorLogExports,
 	ioFileShareExports,
@@ -106,8 +118,10 @@ var components = [][]Export{
 	ioLinkExports,
 	ioMDLExports,
 	ioRemoveLockExports,
+	ioRequestorExports,
 	ioStackExports,
 	ioStartIOExports,
+	ioTimerExports,
 	ioVersionExports,
 	ioWMIExports,
 	ioWorkItemExports,

@@ -167,5 +167,5 @@ func (c *Call) atMost(highest nt.IRQL) {
 		Params: [4]uint64{uint64(c.symbol(c.row.Name)), uint64(irql), accessExecute,
 			uint64(c.Caller())},
 		Reason: fmt.Sprintf("%s called at %v by %s; the highest level for it is %v",
-			c.row.Name, irql, c.Where(c.Caller()), highest)})
+			c.row.Called(), irql, c.Where(c.Caller()), highest)})
 }

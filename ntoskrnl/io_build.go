@@ -14,10 +14,10 @@ var ioBuildExports = []Export{
 	{Name: "IoBuildDeviceIoControlRequest", Fn: fn9(ioBuildDeviceIoControlRequest),
 		Params: "IoControlCode DeviceObject InputBuffer InputBufferLength:d OutputBuffer " +
 			"OutputBufferLength:d InternalDeviceIoControl:b Event IoStatusBlock",
-		MaxIRQL: apc, Support: Partial, Note: notThreadOwned},
+		MaxIRQL: apc, Support: Full},
 	{Name: "IoBuildSynchronousFsdRequest", Fn: fn7(ioBuildSynchronousFsdRequest),
 		Params:  "MajorFunction:d DeviceObject Buffer Length:d StartingOffset Event IoStatusBlock",
-		MaxIRQL: apc, Support: Partial, Note: notThreadOwned},
+		MaxIRQL: apc, Support: Full},
 	{Name: "IoBuildAsynchronousFsdRequest", Fn: fn6(ioBuildAsynchronousFsdRequest),
 		Params:  "MajorFunction:d DeviceObject Buffer Length:d StartingOffset IoStatusBlock",
 		MaxIRQL: dispatch, Support: Full},
@@ -27,8 +27,6 @@ var ioBuildExports = []Export{
 	{Name: "IoGetRelatedDeviceObject", Fn: fn1(ioGetRelatedDeviceObject), Params: "FileObject",
 		MaxIRQL: dispatch, Support: Full},
 }
-
-const notThreadOwned = "the IRP is not in its thread's list, and not cancelled when the thread ends"
 
 // ioBufferTag is the pool tag of system buffers, as Windows has it.
 var ioBufferTag = mm.MakeTag("Io  ")
@@ -43,6 +41,7 @@ type builtIRP struct {
 	user   guest.Addr
 	size   uint32 // of the system buffer, in bytes
 	failed bool
+	owned  bool // it belongs to the thread
 }
 
 // buffered gives the IRP a system buffer of size bytes with a copy of what is at in.
@@ -108,8 +107,11 @@ func (b *builtIRP) build(major nt.MajorFunction, event, iosb guest.Addr,
 		loc.MajorFunction = major
 		params(loc)
 	}, func(t *ke.Thread, e irp.Ended) { b.Kernel.endBuilt(t, e, b.size, event, iosb) })
-	if a == 0 {
+	switch {
+	case a == 0:
 		b.drop()
+	case b.owned:
+		b.IO.Own(b.T, a)
 	}
 	return a
 }
@@ -149,11 +151,11 @@ func (k *Kernel) endBuilt(t *ke.Thread, e irp.Ended, size uint32, event, iosb gu
 //	    PVOID InputBuffer, ULONG InputBufferLength, PVOID OutputBuffer, ULONG OutputBufferLength,
 //	    BOOLEAN InternalDeviceIoControl, PKEVENT Event, PIO_STATUS_BLOCK IoStatusBlock)
 //
-// NULL without memory, and for a buffer of a direct method that cannot be locked. The IRP must not be
-// freed by the driver. "IoBuildDeviceIoControlRequest function (wdm.h)".
+// NULL without memory, and for a buffer of a direct method that cannot be locked. The IRP belongs to the
+// thread, which cancels it when it ends; the driver must not free it. "IoBuildDeviceIoControlRequest function (wdm.h)".
 func ioBuildDeviceIoControlRequest(c *Call, code nt.IOCTL, device, in guest.Addr, inLen uint32,
 	out guest.Addr, outLen uint32, internal nt.Boolean, event, iosb guest.Addr) guest.Addr {
-	b := &builtIRP{Call: c, dev: c.deviceObject(device), user: out}
+	b := &builtIRP{Call: c, dev: c.deviceObject(device), user: out, owned: true}
 	var type3 guest.Addr
 	switch code.Method() {
 	case nt.METHOD_BUFFERED:
@@ -182,8 +184,8 @@ func ioBuildDeviceIoControlRequest(c *Call, code nt.IOCTL, device, in guest.Addr
 
 // fsdRequest builds a read, a write, or a function without a buffer.
 func (c *Call) fsdRequest(major nt.MajorFunction, device, buffer guest.Addr, length uint32,
-	offset, event, iosb guest.Addr) guest.Addr {
-	b := &builtIRP{Call: c, dev: c.deviceObject(device)}
+	offset, event, iosb guest.Addr, owned bool) guest.Addr {
+	b := &builtIRP{Call: c, dev: c.deviceObject(device), owned: owned}
 	var at int64
 	transfers := major == nt.IRP_MJ_READ || major == nt.IRP_MJ_WRITE
 	if transfers && offset != 0 {
@@ -225,11 +227,12 @@ func (c *Call) fsdRequest(major nt.MajorFunction, device, buffer guest.Addr, len
 //	    PVOID Buffer, ULONG Length, PLARGE_INTEGER StartingOffset, PKEVENT Event,
 //	    PIO_STATUS_BLOCK IoStatusBlock)
 //
-// NULL without memory. The IRP must not be freed by the driver. "IoBuildSynchronousFsdRequest
+// NULL without memory. The IRP belongs to the thread, which cancels it when it ends; the driver must
+// not free it. "IoBuildSynchronousFsdRequest
 // function (wdm.h)".
 func ioBuildSynchronousFsdRequest(c *Call, major uint32, device, buffer guest.Addr, length uint32,
 	offset, event, iosb guest.Addr) guest.Addr {
-	return c.fsdRequest(nt.MajorFunction(major), device, buffer, length, offset, event, iosb)
+	return c.fsdRequest(nt.MajorFunction(major), device, buffer, length, offset, event, iosb, true)
 }
 
 // ioBuildAsynchronousFsdRequest builds a read, write, flush, shutdown or PnP request. A completion
@@ -242,7 +245,7 @@ func ioBuildSynchronousFsdRequest(c *Call, major uint32, device, buffer guest.Ad
 // NULL without memory. "IoBuildAsynchronousFsdRequest function (wdm.h)".
 func ioBuildAsynchronousFsdRequest(c *Call, major uint32, device, buffer guest.Addr, length uint32,
 	offset, iosb guest.Addr) guest.Addr {
-	return c.fsdRequest(nt.MajorFunction(major), device, buffer, length, offset, 0, iosb)
+	return c.fsdRequest(nt.MajorFunction(major), device, buffer, length, offset, 0, iosb, false)
 }
 
 // ioGetDeviceObjectPointer opens a device by its name, and gives the file object, with a reference, and

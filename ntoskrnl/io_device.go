@@ -81,6 +81,7 @@ func (c *Call) notAnObject(a guest.Addr, what string) {
 //
 // "IoDeleteDevice function (wdm.h)".
 func ioDeleteDevice(c *Call, device guest.Addr) {
+	c.dropDeviceTimer(device)
 	if !c.Dev.DeleteDevice(c.deviceObject(device)) {
 		c.notAnObject(device, "DEVICE_OBJECT (it was deleted before)")
 	}

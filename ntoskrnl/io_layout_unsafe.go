@@ -11,6 +11,8 @@ import (
 const (
 	irpQueueEntryAt = guest.Addr(unsafe.Offsetof(nt.IRP{}.Tail) +
 		unsafe.Offsetof(nt.IRPTailOverlay{}.DriverContext)) // Tail.Overlay.DeviceQueueEntry
+	irpStatusAt        = guest.Addr(unsafe.Offsetof(nt.IRP{}.IoStatus))
+	ioTimerDPC         = guest.Addr(unsafe.Offsetof(ioTimer{}.Dpc))
 	irpCancelAt        = guest.Addr(unsafe.Offsetof(nt.IRP{}.Cancel))
 	irpCancelIRQLAt    = guest.Addr(unsafe.Offsetof(nt.IRP{}.CancelIrql))
 	irpCancelRoutineAt = guest.Addr(unsafe.Offsetof(nt.IRP{}.CancelRoutine))

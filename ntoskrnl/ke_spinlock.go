@@ -38,15 +38,17 @@ var keSpinLockExports = []Export{
 		MaxIRQL: dispatch, Support: Full},
 
 	{Name: "KiAcquireSpinLockRaiseToDpc", Fn: fn1(keAcquireSpinLockRaiseToDpc), Params: "SpinLock",
-		MaxIRQL: dispatch, Support: Full, Internal: true},
+		MaxIRQL: dispatch, Support: Full, Internal: true, Of: "KeAcquireSpinLockRaiseToDpc"},
 	{Name: "KiReleaseSpinLock", Fn: do2(keReleaseSpinLock), Params: "SpinLock NewIrql:d",
-		MaxIRQL: anyIRQL, Support: Full, Internal: true},
+		MaxIRQL: anyIRQL, Support: Full, Internal: true, Of: "KeReleaseSpinLock"},
 	{Name: "KiAcquireSpinLockAtDpcLevel", Fn: do1(keAcquireSpinLockAtDpcLevel), Params: "SpinLock",
-		MaxIRQL: anyIRQL, Support: Full, Internal: true},
+		MaxIRQL: anyIRQL, Support: Full, Internal: true, Of: "KeAcquireSpinLockAtDpcLevel"},
 	{Name: "KiReleaseSpinLockFromDpcLevel", Fn: do1(keReleaseSpinLockFromDpcLevel),
-		Params: "SpinLock", MaxIRQL: anyIRQL, Support: Full, Internal: true},
+		Params: "SpinLock", MaxIRQL: anyIRQL, Support: Full, Internal: true,
+		Of: "KeReleaseSpinLockFromDpcLevel"},
 	{Name: "KiAcquireInStackQueuedSpinLock", Fn: do2(keAcquireInStackQueuedSpinLock),
-		Params: "SpinLock LockHandle", MaxIRQL: dispatch, Support: Full, Internal: true},
+		Params: "SpinLock LockHandle", MaxIRQL: dispatch, Support: Full, Internal: true,
+		Of: "KeAcquireInStackQueuedSpinLock"},
 }
 
 // keInitializeSpinLock makes a spin lock that is free.

@@ -230,11 +230,24 @@ func (k *Kernel) crashed(b *ke.Bugcheck) {
 
 // thunk gives the address of an export's thunk.
 func (k *Kernel) thunk(index uint32) guest.Addr {
-	if int(index) < len(k.rows) {
-		return k.symbol(k.rows[index].Name)
+	if rvas := thunkRVAs(); int(index) < len(rvas) {
+		return k.ntoskrnl.Addr(rvas[index])
 	}
 	return 0
 }
+
+// thunkRVAs are where the thunks of all rows lie in ntoskrnl.exe: every driver that calls another by
+// an import asks.
+var thunkRVAs = sync.OnceValue(func() []uint32 {
+	rows := Exports()
+	rvas := make([]uint32, len(rows))
+	if built, err := kernelImage(); err == nil { // or there is no kernel
+		for i := range rows {
+			rvas[i], _ = built.rva(rows[i].Name)
+		}
+	}
+	return rvas
+})
 
 // call gives the Call of a thread.
 func (k *Kernel) call(t *ke.Thread) *Call {

@@ -292,8 +292,11 @@ func (k *Kernel) processEnding(t *ke.Thread) {
 func (k *Kernel) ThreadStarted(t *ke.Thread) { k.threadNotify(t, t, nt.TRUE) }
 
 // ThreadEnding is to be called for a thread that is about to be released, in a Do of it: drivers
-// are told.
-func (k *Kernel) ThreadEnding(t *ke.Thread) { k.threadNotify(t, t, nt.FALSE) }
+// are told, and the thread's IRPs are cancelled.
+func (k *Kernel) ThreadEnding(t *ke.Thread) {
+	k.threadNotify(t, t, nt.FALSE)
+	k.IO.CancelThread(t)
+}
 
 // threadNotify tells drivers of thread which, on thread t.
 func (k *Kernel) threadNotify(t, which *ke.Thread, create nt.Boolean) {

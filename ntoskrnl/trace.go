@@ -17,7 +17,7 @@ func (k *Kernel) traced(c *Call) {
 	var b strings.Builder
 	b.WriteString(k.Where(c.Caller()))
 	b.WriteByte(' ')
-	b.WriteString(c.row.Name)
+	b.WriteString(c.row.Called())
 	b.WriteByte('(')
 	for i, p := range strings.Fields(c.row.Params) {
 		if i > 0 {

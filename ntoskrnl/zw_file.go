@@ -188,7 +188,7 @@ func (r *kernelRequest) finish() error {
 	if r.Written > 0 && len(r.out) >= r.Written {
 		err = guest.Write(r.Buffers[1], r.out[:r.Written])
 	}
-	if !r.IOStatus.IsError() || r.Status != r.IOStatus || r.Information != 0 {
+	if !r.IOStatus.IsError() || r.Pended() {
 		e := guest.Ptr[nt.IOStatusBlock](r.iosb).Store(nt.IOStatusBlock{Status: r.IOStatus,
 			Information: uintptr(r.Information)})
 		if err == nil {

@@ -32,7 +32,7 @@ type Options struct {
 const (
 	// overlapGrace is how long the replay waits for a request to reach the driver, before it goes on
 	// with what was recorded as happening meanwhile. It is for routines that neither return nor wait.
-	overlapGrace = 20 * time.Millisecond
+	overlapGrace = 2 * time.Second
 	// endGrace is how long what was cancelled has at the end.
 	endGrace = 2 * time.Second
 )

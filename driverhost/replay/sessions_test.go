@@ -48,7 +48,11 @@ var scripts = map[string]struct {
 	"fastio": {masks: []trace.Mask{{What: trace.MaskOut, HasOp: true, Op: nt.IRP_MJ_DEVICE_CONTROL,
 		HasCode: true, Code: 0x222000, Why: "addresses among what the driver saw"}},
 		run: fastioSession},
-	"noun": {run: func(t *testing.T, open opener) { require.NoError(t, open(`\\.\Noun`).Close()) }},
+	"cancel":  {run: cancelSession},
+	"csq":     {run: csqSession},
+	"startio": {run: startIoSession},
+	"status":  {run: statusSession},
+	"noun":    {run: func(t *testing.T, open opener) { require.NoError(t, open(`\\.\Noun`).Close()) }},
 }
 
 // control does an IOCTL, whatever comes of it.
@@ -87,7 +91,7 @@ func echoSession(t *testing.T, open opener) {
 		Code: fixtures.IOCTL_ECHO_PEND_FOREVER, Out: make([]byte, 8)})
 	for { // until the request is under way
 		out := make([]byte, fixtures.EchoCountsSize)
-		_, err := f.DeviceIoControl(context.Background(), fixtures.IOCTL_ECHO_COUNTS, nil, out)
+		_, err := second.DeviceIoControl(context.Background(), fixtures.IOCTL_ECHO_COUNTS, nil, out)
 		require.NoError(t, err)
 		if c, err := fixtures.ParseEchoCounts(out); err == nil && c.Waiting == 1 {
 			break

@@ -139,6 +139,20 @@ func (r *Registry) Changes(yield func(Change) bool) {
 	}
 }
 
+// Snapshot calls f with what Changes gives, while nothing can change.
+func (r *Registry) Snapshot(f func([]Change)) {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	var all []Change
+	for _, k := range r.root.keys {
+		k.changes(k.path(), func(c Change) bool {
+			all = append(all, c)
+			return true
+		})
+	}
+	f(all)
+}
+
 func (n *node) changes(path string, yield func(Change) bool) bool {
 	if n.volatile {
 		return true

@@ -25,6 +25,11 @@ type Registry struct {
 	// refuses it. It is set before the registry is used, and must not call the registry.
 	OnChange func(Change) nt.Status
 
+	// Forward, if set, takes each such change in OnChange's place, to where the truth is; once it
+	// returns STATUS_SUCCESS the change has come back through Apply, and is not done again here. It
+	// runs without the lock, and is set before the registry is used.
+	Forward func(Change) nt.Status
+
 	mu   sync.RWMutex
 	root *node
 	used int              // bytes that names and data take
@@ -310,19 +315,31 @@ func (r *Registry) addKey(parent *node, name string, c Change) (*node, nt.Status
 	}
 	if !k.volatile {
 		c.Key = parent.path() + `\` + name
-		if status := r.tell(c); status != nt.STATUS_SUCCESS {
+		if done, status := r.tell(c); status != nt.STATUS_SUCCESS {
 			return nil, status
+		} else if done {
+			if k = parent.child(name); k == nil {
+				return nil, nt.STATUS_KEY_DELETED
+			}
+			return k, nt.STATUS_SUCCESS
 		}
 	}
 	r.insert(parent, k)
 	return k, nt.STATUS_SUCCESS
 }
 
-func (r *Registry) tell(c Change) nt.Status {
-	if r.OnChange == nil {
-		return nt.STATUS_SUCCESS
+// tell asks whether a change may be done; done says that it has been, by Forward, for which the lock
+// was given back meanwhile.
+func (r *Registry) tell(c Change) (done bool, status nt.Status) {
+	if r.Forward != nil {
+		r.mu.Unlock()
+		defer r.mu.Lock()
+		return true, r.Forward(c)
 	}
-	return r.OnChange(c)
+	if r.OnChange == nil {
+		return false, nt.STATUS_SUCCESS
+	}
+	return false, r.OnChange(c)
 }
 
 // Delete deletes the key, which then has no name; those who have it open get STATUS_KEY_DELETED.
@@ -345,7 +362,7 @@ func (k *Key) delete() ([]*Watch, nt.Status) {
 		return nil, nt.STATUS_CANNOT_DELETE
 	}
 	if !n.volatile {
-		if status := k.r.tell(Change{Op: OpDeleteKey, Key: n.path()}); status != nt.STATUS_SUCCESS {
+		if done, status := k.r.tell(Change{Op: OpDeleteKey, Key: n.path()}); done || status != nt.STATUS_SUCCESS {
 			return nil, status
 		}
 	}
@@ -420,7 +437,7 @@ func (k *Key) rename(name string) ([]*Watch, nt.Status) {
 	}
 	if !n.volatile {
 		c := Change{Op: OpRenameKey, Key: n.path(), Name: name}
-		if status := k.r.tell(c); status != nt.STATUS_SUCCESS {
+		if done, status := k.r.tell(c); done || status != nt.STATUS_SUCCESS {
 			return nil, status
 		}
 	}
@@ -515,7 +532,7 @@ func (k *Key) setSecurity(descriptor []byte) ([]*Watch, nt.Status) {
 	}
 	if !n.volatile {
 		c := Change{Op: OpSetSecurity, Key: n.path(), Data: descriptor}
-		if status := k.r.tell(c); status != nt.STATUS_SUCCESS {
+		if done, status := k.r.tell(c); done || status != nt.STATUS_SUCCESS {
 			return nil, status
 		}
 	}

@@ -72,7 +72,7 @@ func (k *Key) set(v Value) ([]*Watch, nt.Status) {
 	}
 	if !n.volatile {
 		c := Change{Op: OpSetValue, Key: n.path(), Name: v.Name, Type: v.Type, Data: v.Data}
-		if status := r.tell(c); status != nt.STATUS_SUCCESS {
+		if done, status := r.tell(c); done || status != nt.STATUS_SUCCESS {
 			return nil, status
 		}
 	}
@@ -112,7 +112,7 @@ func (k *Key) deleteValue(name string) ([]*Watch, nt.Status) {
 	}
 	if !n.volatile {
 		c := Change{Op: OpDeleteValue, Key: n.path(), Name: n.values[i].Name}
-		if status := r.tell(c); status != nt.STATUS_SUCCESS {
+		if done, status := r.tell(c); done || status != nt.STATUS_SUCCESS {
 			return nil, status
 		}
 	}

@@ -4,6 +4,7 @@ go 1.26.0
 
 require (
 	github.com/ayoubfaouzi/pkcs7 v0.2.3
+	github.com/coreos/go-systemd/v22 v22.7.0
 	github.com/hashicorp/go-hclog v1.6.3
 	github.com/saferwall/pe v1.6.5
 	github.com/spf13/cobra v1.10.2

@@ -120,6 +120,7 @@ type loading struct {
 	entry    *sandbox.Entry
 	policy   sandbox.Policy
 	crashes  *crash.Dir        // or nil
+	kept     string            // where the crash is kept
 	trace    *trace.Writer     // or nil
 	signers  *signature.Policy // or nil: whose images are loaded
 	signals  chan os.Signal
@@ -163,6 +164,7 @@ func (a *app) newLoading(flags *hostFlags, box *sandboxFlags, crashDir string) (
 func (l *loading) keepCrash(*ke.Bugcheck) {
 	r, _ := l.host.CrashReport()
 	path, err := l.crashes.Keep(r.Driver(), &r)
+	l.kept = path
 	if err != nil {
 		fmt.Fprintf(l.err, "drvhost: the crash is not kept whole: %v\n", err)
 	}

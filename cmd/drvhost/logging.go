@@ -27,6 +27,7 @@ type hostFlags struct {
 	trace      bool
 	reg        []string
 	volumes    []string
+	given      *cm.Registry // in place of one of the host's own
 }
 
 func (f *hostFlags) add(flags *pflag.FlagSet) {
@@ -84,6 +85,9 @@ func (f *hostFlags) options(w io.Writer) (driverhost.Options, error) {
 
 // registry makes a registry with what the .reg files ask for; without any it is left to the host.
 func (f *hostFlags) registry() (*cm.Registry, error) {
+	if f.given != nil {
+		return f.given, nil
+	}
 	if len(f.reg) == 0 {
 		return nil, nil
 	}

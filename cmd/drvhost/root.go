@@ -104,7 +104,9 @@ type command struct {
 
 func (a *app) commands() []command {
 	return []command{
-		{"load", a.loadCommand}, {"devices", a.devicesCommand}, {"ioctl", a.ioctlCommand},
+		{"load", a.loadCommand}, {"services", a.servicesCommand}, {"sc", a.scCommand},
+
+		{"host", a.hostCommand}, {"devices", a.devicesCommand}, {"ioctl", a.ioctlCommand},
 		{"read", a.readCommand}, {"write", a.writeCommand}, {"check", a.checkCommand},
 		{"record", a.recordCommand}, {"replay", a.replayCommand},
 		{"inspect", a.inspectCommand}, {"exports", a.exportsCommand}, {"doctor", a.doctorCommand},

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,6 +33,7 @@ func (a *app) hostCommand() *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
+			var mirror *registry.Mirror
 			control, err := service.InheritControl()
 			if err != nil {
 				return usage("the service manager starts this command: %w", err)
@@ -39,8 +41,7 @@ func (a *app) hostCommand() *cobra.Command {
 			if managers != "" {
 				ctx, stop := context.WithTimeout(context.Background(), registryPatience)
 				defer stop()
-				mirror, err := registry.Dial(ctx, managers)
-				if err != nil {
+				if mirror, err = registry.Dial(ctx, managers); err != nil {
 					return err
 				}
 				flags.given = mirror.Registry()
@@ -49,7 +50,8 @@ func (a *app) hostCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s := &serviceHost{loading: l, control: control, ended: make(chan struct{}, 1)}
+			s := &serviceHost{loading: l, control: control, mirror: mirror,
+				ended: make(chan struct{}, 1)}
 			return s.run()
 		},
 	}
@@ -67,7 +69,8 @@ const registryPatience = 20 * time.Second
 type serviceHost struct {
 	*loading
 	control *service.Control
-	ended   chan struct{} // has one when the end was asked for
+	mirror  *registry.Mirror // or nil
+	ended   chan struct{}    // has one when the end was asked for
 }
 
 func (s *serviceHost) run() error {
@@ -141,6 +144,15 @@ func (s *serviceHost) Unload(name string) error {
 		return err
 	}
 	return service.NotActive
+}
+
+// Follow has the host's registry follow that of a manager that has found it.
+func (s *serviceHost) Follow(conn net.Conn) {
+	if s.mirror == nil {
+		_ = conn.Close()
+		return
+	}
+	s.mirror.Adopt(conn)
 }
 
 // End has the process end.

@@ -3,6 +3,7 @@ package main
 // load: a host process in the foreground.
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -16,6 +17,7 @@ import (
 
 	"github.com/drvhost/drvhost/driverhost"
 	"github.com/drvhost/drvhost/driverhost/crash"
+	"github.com/drvhost/drvhost/driverhost/registry"
 	"github.com/drvhost/drvhost/driverhost/sandbox"
 	"github.com/drvhost/drvhost/driverhost/signature"
 	"github.com/drvhost/drvhost/internal/resident"
@@ -37,13 +39,20 @@ Before any of the drivers' code runs, the process gives up what it does not need
 outside the runtime directory and its volumes, the network, other processes, most system
 calls. See --sandbox and --limit. Clients reach it by the socket that is open by then.
 
+With --registry the drivers see the service manager's registry (registry.sock in its state
+directory) and change it for everybody, if the manager lets this user. The connection is
+made before the sandbox closes, which lets no process connect to anything: when the manager
+ends, the drivers read on what there was, and their writes fail with
+STATUS_REGISTRY_IO_FAILED until the host is started again. With --sandbox=off the host
+connects to the next manager by itself.
+
 With --format json each line is an event: {"event": "driver" | "listening" | "print" |
 "crash" | "end", …}.`
 
 func (a *app) loadCommand() *cobra.Command {
 	var flags hostFlags
 	var box sandboxFlags
-	var crashDir, traceFile string
+	var crashDir, traceFile, shared string
 	var rootFiles []string
 	cmd := &cobra.Command{
 		Use:   "load FILE...",
@@ -57,6 +66,11 @@ func (a *app) loadCommand() *cobra.Command {
 			signers, err := signaturePolicy(rootFiles)
 			if err != nil {
 				return err
+			}
+			if shared != "" {
+				if err := flags.share(shared); err != nil {
+					return err
+				}
 			}
 			l, err := a.newLoading(&flags, &box, crashDir)
 			if err != nil {
@@ -75,12 +89,30 @@ func (a *app) loadCommand() *cobra.Command {
 	box.add(cmd.Flags())
 	cmd.Flags().StringVar(&crashDir, "crash-dir", "", "`directory` for what is left of a crash: "+
 		"report.txt, report.json and an ELF core of the driver's memory")
+	cmd.Flags().StringVar(&shared, "registry", "", "the `socket` of a service manager's registry, "+
+		"for the drivers in place of one of the host's own")
 	cmd.Flags().StringVar(&traceFile, "record", "", "write what clients ask and what they get to "+
 		"this `file`, for drvhost replay")
 	cmd.Flags().StringArrayVar(&rootFiles, "require-signature", nil, "refuse an image without an "+
 		"Authenticode signature that a chain of certificates leads from to a root in this PEM "+
 		"`file` (repeatable)")
 	return cmd
+}
+
+// share has the drivers see a service manager's registry. It is to be called before the sandbox.
+func (f *hostFlags) share(socket string) error {
+	if len(f.reg) > 0 {
+		return usage("--reg is for a registry of the host's own; `drvhost reg import` fills the " +
+			"manager's, which --registry is for")
+	}
+	ctx, stop := context.WithTimeout(context.Background(), registryPatience)
+	defer stop()
+	mirror, err := registry.Dial(ctx, socket)
+	if err != nil {
+		return fmt.Errorf("--registry: %w", err)
+	}
+	f.given = mirror.Registry()
+	return nil
 }
 
 // The events of --format json.

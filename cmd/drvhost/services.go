@@ -138,6 +138,7 @@ func (a *app) services(f *servicesFlags) error {
 	go func() { _ = shared.Serve(shares) }() // until Close
 	crashes := filepath.Join(dir, "crashes")
 	options := service.ManagerOptions{Dir: dir, Store: store, Log: log, CrashDir: crashes,
+		Share:      shared.ServeConn,
 		StartLimit: f.limit, StopLimit: f.limit, Heartbeat: f.heartbeat,
 		Command: func() *exec.Cmd {
 			return exec.Command(ownBinary(), hostArgs(a.runtimeDir, crashes, f.box, registrySocket)...)

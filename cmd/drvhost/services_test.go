@@ -568,3 +568,44 @@ func TestADriverSeesTheManagersRegistryAndWritesToIt(t *testing.T) {
 	assert.Equal(t, "limit 42, greeting none, start 2", says(), "what it has written is kept")
 	m.does("stop", "registry")
 }
+
+// A host that outlives its manager follows the registry of the next one, though its sandbox lets it
+// connect to nothing: the next manager comes to it.
+func TestAHostFollowsTheNextManagersRegistry(t *testing.T) {
+	m := newManager(t)
+	m.start()
+	m.does("create", "E", "binPath=", fixture(t, "echo"), "hostGroup=", "both")
+	m.does("start", "E")
+	pids := m.hosts()
+	require.Len(t, pids, 1)
+	m.kill()
+	m.start()
+	require.Equal(t, pids, m.hosts())
+	m.does("create", "registry", "binPath=", fixture(t, "registry"), "hostGroup=", "both")
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	mirror, err := registry.Dial(ctx, filepath.Join(m.state, service.RegistrySocket))
+	require.NoError(t, err)
+	defer mirror.Close()
+	k, _, status := mirror.Registry().Create(nil, service.ServicesKey+`\registry\Parameters`,
+		cm.CreateOptions{Parents: true})
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	require.Equal(t, nt.STATUS_SUCCESS, k.Set("Limit", nt.REG_DWORD, cm.DWord(7)))
+	require.Eventually(t, func() bool { // the manager may still be on its way to the host
+		m.does("start", "registry")
+		defer m.does("stop", "registry")
+		f, err := m.open("Registry")
+		require.NoError(t, err)
+		defer f.Close()
+		p := make([]byte, 256)
+		n, err := f.Read(p)
+		require.NoError(t, err)
+		return strings.Contains(strings.ReplaceAll(string(p[:n]), "\x00", ""), "limit 7,")
+	}, patience, 10*time.Millisecond)
+	require.Equal(t, pids, m.hosts(), "in the same host")
+	v, status := k.Value("Starts")
+	require.Equal(t, nt.STATUS_SUCCESS, status, "what the driver writes comes to the manager")
+	n, _ := v.Number()
+	require.Positive(t, n)
+	m.does("stop", "E")
+}

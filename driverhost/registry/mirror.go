@@ -6,10 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/cm"
@@ -30,6 +35,8 @@ type Mirror struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 
+	adopted chan net.Conn // what Adopt was given, until run has it
+
 	mu      sync.Mutex
 	conn    net.Conn // nil while there is no server
 	next    uint64
@@ -38,11 +45,12 @@ type Mirror struct {
 
 // Dial connects to a server's socket and gives a mirror that has its tree. The context bounds that
 // alone. When the connection ends the mirror can be read on, writes fail with
-// STATUS_REGISTRY_IO_FAILED, and it connects again by itself. A write whose answer is lost, or takes
-// longer than ten seconds, fails so too, and may yet have been done.
+// STATUS_REGISTRY_IO_FAILED, and it connects again by itself, unless the process has entered a
+// sandbox that forbids it. A write whose answer is lost, or takes longer than ten seconds, fails so
+// too, and may yet have been done.
 func Dial(ctx context.Context, socket string) (*Mirror, error) {
 	m := &Mirror{reg: cm.New(), socket: socket, done: make(chan struct{}),
-		waiting: map[uint64]chan nt.Status{}}
+		adopted: make(chan net.Conn, 1), waiting: map[uint64]chan nt.Status{}}
 	m.reg.Forward = func(c cm.Change) nt.Status { return m.write(c) }
 	conn, err := m.connect(ctx)
 	if err != nil {
@@ -65,15 +73,43 @@ func (m *Mirror) Close() error {
 	return nil
 }
 
-// connect connects, reads the server's tree, and makes this one like it.
+// Adopt has the mirror follow the server at the other end of a connection, in place of the one that
+// it had; the mirror closes it. A process that may not connect to anything is reached so by the next
+// server, by Server.ServeConn.
+func (m *Mirror) Adopt(conn net.Conn) {
+	m.mu.Lock()
+	before := m.conn
+	m.mu.Unlock()
+	for {
+		select {
+		case m.adopted <- conn:
+			if before != nil { // and not what run may have by now
+				_ = before.Close()
+			}
+			return
+		case older := <-m.adopted:
+			_ = older.Close()
+		case <-m.ctx.Done():
+			_ = conn.Close()
+			return
+		}
+	}
+}
+
+// connect connects, and makes this tree like the server's.
 func (m *Mirror) connect(ctx context.Context) (net.Conn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", m.socket)
+	conn, err := dial(ctx, m.socket)
 	if err != nil {
 		return nil, err
 	}
+	return m.meet(ctx, conn)
+}
+
+// meet reads the tree of the server at the other end, and makes this one like it.
+func (m *Mirror) meet(ctx context.Context, conn net.Conn) (net.Conn, error) {
+	conn = newBuffered(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	err = m.greet(conn)
+	err := m.greet(conn)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -81,6 +117,21 @@ func (m *Mirror) connect(ctx context.Context) (net.Conn, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
+}
+
+// dial connects to a socket whose path may be longer than a socket's address.
+func dial(ctx context.Context, path string) (net.Conn, error) {
+	const longest = 100
+	if len(path) > longest {
+		dir, err := unix.Open(filepath.Dir(path), unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return nil, &os.PathError{Op: "open", Path: filepath.Dir(path), Err: err}
+		}
+		defer unix.Close(dir)
+		path = filepath.Join("/proc/self/fd", strconv.Itoa(dir), filepath.Base(path))
+	}
+	var d net.Dialer
+	return d.DialContext(ctx, "unix", path)
 }
 
 func (m *Mirror) greet(conn net.Conn) error {
@@ -163,19 +214,30 @@ func (m *Mirror) match(tree *cm.Registry) error {
 // run follows the server until Close.
 func (m *Mirror) run(conn net.Conn) {
 	defer close(m.done)
+	may := true // connect, until a sandbox forbids it: that does not open again
 	for wait := backOffMin; ; {
 		if conn != nil {
 			m.follow(conn)
 			m.lose()
 			wait = backOffMin
 		}
+		var again <-chan time.Time
+		if may {
+			again = time.After(wait)
+		}
 		select {
 		case <-m.ctx.Done():
 			return
-		case <-time.After(wait):
+		case given := <-m.adopted:
+			ctx, stop := context.WithTimeout(m.ctx, answerWait)
+			conn, _ = m.meet(ctx, given)
+			stop()
+		case <-again:
+			wait = min(2*wait, backOffMax)
+			var err error
+			conn, err = m.connect(m.ctx)
+			may = !errors.Is(err, unix.EPERM)
 		}
-		wait = min(2*wait, backOffMax)
-		conn, _ = m.connect(m.ctx)
 		m.mu.Lock()
 		if m.ctx.Err() != nil && conn != nil {
 			_ = conn.Close()

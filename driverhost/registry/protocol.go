@@ -1,10 +1,12 @@
 package registry
 
 import (
+	"bufio"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/cm"
@@ -58,12 +60,29 @@ func decode(r io.Reader, v any) error {
 	if n > maxFrame {
 		return fmt.Errorf("registry: a frame of %d bytes, at most %d are allowed", n, maxFrame)
 	}
-	b, err := io.ReadAll(io.LimitReader(r, int64(n)))
+	var b []byte
+	var err error
+	const plain = 64 << 10
+	if n <= plain {
+		b = make([]byte, n)
+		_, err = io.ReadFull(r, b)
+	} else if b, err = io.ReadAll(io.LimitReader(r, int64(n))); err == nil && len(b) < int(n) {
+		err = io.ErrUnexpectedEOF
+	}
 	if err != nil {
 		return err
 	}
-	if len(b) < int(n) {
-		return io.ErrUnexpectedEOF
-	}
 	return json.Unmarshal(b, v)
 }
+
+// buffered is a connection that is read by larger pieces.
+type buffered struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func newBuffered(conn net.Conn) *buffered {
+	return &buffered{conn, bufio.NewReaderSize(conn, bufferSize)}
+}
+
+func (b *buffered) Read(p []byte) (int, error) { return b.in.Read(p) }

@@ -130,3 +130,43 @@ func TestWhoMayNotWriteIsRefused(t *testing.T) {
 	_, status = tree.Open(nil, software+`\X`, false)
 	require.Equal(t, nt.STATUS_OBJECT_NAME_NOT_FOUND, status)
 }
+
+func TestAMirrorThatCannotConnectIsReachedByTheNextServer(t *testing.T) {
+	dir := t.TempDir()
+	socket := filepath.Join(dir, "s")
+	first := serve(t, newTree(t), socket, true)
+	m := dial(t, socket)
+	require.NoError(t, first.Close()) // and the socket with it
+	l, err := net.Listen("unix", filepath.Join(dir, "mirror"))
+	require.NoError(t, err)
+	defer l.Close()
+	adopted := make(chan error, 1)
+	go func() {
+		for range 2 {
+			conn, err := l.Accept()
+			if err != nil {
+				adopted <- err
+				return
+			}
+			m.Adopt(conn)
+		}
+		adopted <- nil
+	}()
+	for n := range uint32(2) { // the second takes the first one's place while that still serves
+		tree := newTree(t)
+		s := registry.NewServer(tree,
+			registry.ServerOptions{MayWrite: func(_, _ uint32) bool { return true }})
+		conn, err := net.Dial("unix", filepath.Join(dir, "mirror"))
+		require.NoError(t, err)
+		go s.ServeConn(conn)
+		t.Cleanup(func() { _ = s.Close() })
+		require.Eventually(t, func() bool {
+			k, _, status := m.Registry().Create(nil, software+`\X`, cm.CreateOptions{})
+			if status == nt.STATUS_SUCCESS {
+				status = k.Set("v", nt.REG_DWORD, cm.DWord(n))
+			}
+			return status == nt.STATUS_SUCCESS && dump(t, tree) == dump(t, m.Registry())
+		}, 30*time.Second, time.Millisecond)
+	}
+	require.NoError(t, <-adopted)
+}

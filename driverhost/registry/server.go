@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"bufio"
 	"errors"
 	"net"
 	"sync"
@@ -67,19 +68,22 @@ func (s *Server) Serve(l net.Listener) error {
 		if err != nil {
 			return err
 		}
-		s.mu.Lock()
-		if s.closed {
-			s.mu.Unlock()
-			_ = conn.Close()
-			return net.ErrClosed
-		}
-		s.wg.Add(1)
-		s.mu.Unlock()
-		go func() {
-			defer s.wg.Done()
-			s.serve(conn)
-		}()
+		go s.ServeConn(conn)
 	}
+}
+
+// ServeConn serves who is at the other end of a connection, until that or the server is closed.
+func (s *Server) ServeConn(conn net.Conn) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		_ = conn.Close()
+		return
+	}
+	s.wg.Add(1)
+	s.mu.Unlock()
+	defer s.wg.Done()
+	s.serve(conn)
 }
 
 // Close ends the listeners and all connections, and waits for them.
@@ -145,17 +149,21 @@ func (p *peer) end() {
 	p.more.Signal()
 }
 
+// bufferSize is how much is read or written at once, in bytes.
+const bufferSize = 16 << 10
+
 const writeWait = 10 * time.Second // for one frame, before a reader counts as dead
 
 // write sends the tree, then what comes.
 func (p *peer) write(tree []cm.Change) {
 	defer p.cut()
+	out := bufio.NewWriterSize(p.conn, bufferSize)
 	send := func(b []byte, err error) bool {
 		if err == nil {
 			err = p.conn.SetWriteDeadline(time.Now().Add(writeWait))
 		}
 		if err == nil {
-			_, err = p.conn.Write(b)
+			_, err = out.Write(b)
 		}
 		return err == nil
 	}
@@ -172,6 +180,13 @@ func (p *peer) write(tree []cm.Change) {
 	}
 	for {
 		p.mu.Lock()
+		if len(p.queue) == 0 && !p.gone {
+			p.mu.Unlock()
+			if out.Flush() != nil {
+				return
+			}
+			p.mu.Lock()
+		}
 		for len(p.queue) == 0 && !p.gone {
 			p.more.Wait()
 		}
@@ -216,9 +231,10 @@ func (s *Server) serve(conn net.Conn) {
 		defer s.mu.Unlock()
 		delete(s.peers, p)
 	}()
+	in := bufio.NewReaderSize(conn, bufferSize)
 	for {
 		var q request
-		if decode(conn, &q) != nil || q.ID == 0 || len(q.Changes) > maxWrites {
+		if decode(in, &q) != nil || q.ID == 0 || len(q.Changes) > maxWrites {
 			return
 		}
 		status := nt.STATUS_ACCESS_DENIED

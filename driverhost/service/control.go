@@ -5,7 +5,9 @@ package service
 // The host listens on hosts/NAME/control.sock, which the manager has made, and holds
 // hosts/NAME/lock, which it has inherited locked: who gets that lock knows that there is no host.
 // Both are lines of JSON: the manager's a [hostRequest], behind a start the image's bytes; the
-// host's a [hostReply] for each, in any order, and one of id 0 when it has crashed.
+// host's a [hostReply] for each, in any order, and one of id 0 when it has crashed. After the request
+// registry, which has no reply, the connection is one of package driverhost/registry: a sandboxed host
+// cannot connect to anything, so the manager comes to it.
 
 import (
 	"bufio"
@@ -42,7 +44,7 @@ const (
 
 type hostRequest struct {
 	ID      uint64 `json:"id"`
-	Do      string `json:"do"` // hello, start, stop or end
+	Do      string `json:"do"` // hello, start, stop, end or registry
 	Service string `json:"service,omitempty"`
 	File    string `json:"file,omitempty"`
 	Size    int64  `json:"size,omitempty"` // of the image that follows the line
@@ -68,6 +70,9 @@ type HostSide interface {
 	Unload(service string) error
 	// End has the host end, its last service with it. It need not have ended when End returns.
 	End() error
+	// Follow has the host follow the registry of the manager at the other end of a connection, in place
+	// of one that is gone. It keeps the connection.
+	Follow(conn net.Conn)
 }
 
 // Control is a host's end of the conversation.
@@ -169,7 +174,12 @@ func (c *Control) reply(id uint64, err error) *hostReply {
 }
 
 func (c *Control) serve(conn *controlConn) {
-	defer conn.Close()
+	kept := false
+	defer func() {
+		if !kept {
+			_ = conn.Close()
+		}
+	}()
 	c.mu.Lock()
 	c.conns[conn] = struct{}{}
 	c.mu.Unlock()
@@ -188,6 +198,11 @@ func (c *Control) serve(conn *controlConn) {
 		if json.Unmarshal(line, &r) != nil || r.Size < 0 || r.Size > maxImage {
 			return
 		}
+		if r.Do == doRegistry {
+			kept = true
+			c.side.Follow(&readAhead{conn.Conn, in})
+			return
+		}
 		image := make([]byte, r.Size)
 		if _, err := io.ReadFull(in, image); err != nil {
 			return
@@ -195,6 +210,17 @@ func (c *Control) serve(conn *controlConn) {
 		go func() { _ = conn.send(c.reply(r.ID, c.do(&r, image))) }()
 	}
 }
+
+// doRegistry is the request that makes a connection one of the registry.
+const doRegistry = "registry"
+
+// readAhead is a connection of which some has been read.
+type readAhead struct {
+	net.Conn
+	in io.Reader
+}
+
+func (r *readAhead) Read(p []byte) (int, error) { return r.in.Read(p) }
 
 func (c *Control) do(r *hostRequest, image []byte) error {
 	switch r.Do {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,6 +50,9 @@ type ManagerOptions struct {
 	CrashDir string
 	// Policy, if set, says which images may be loaded.
 	Policy ImagePolicy
+	// Share, if set, serves the registry to a host that another manager has started: it is called with
+	// a connection to it, which it closes.
+	Share func(net.Conn)
 	// Log takes what happens; nil is silence.
 	Log hclog.Logger
 	// StartLimit and StopLimit are how long a start and a stop may take; 0 is 30 s.
@@ -299,6 +303,13 @@ func (m *Manager) adopt(u *unit) {
 		s.state, s.exit, s.detail, s.unit = Running, Success, "", u
 	}
 	m.mu.Unlock()
+	if m.opts.Share != nil {
+		if conn, err := u.share(); err == nil {
+			go m.opts.Share(conn)
+		} else {
+			m.log.Error("a host does not follow the registry", "process", l.pid, "error", err)
+		}
+	}
 	m.log.Info("found a host", "process", l.pid, "services", r.Services)
 	go m.follow(u, l)
 	for _, name := range r.Services {

@@ -318,6 +318,22 @@ func (u *unit) adopt(limit time.Duration) (*link, hostReply, error) {
 	return l, r, nil
 }
 
+// share connects to the host once more, for what ManagerOptions.Share is to say.
+func (u *unit) share() (net.Conn, error) {
+	conn, _, err := u.connect()
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(&hostRequest{Do: doRegistry})
+	if err == nil {
+		_, err = conn.Write(append(b, '\n'))
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return conn, nil
+}
+
 // keyOf reads the key from a state file.
 func keyOf(state []byte) string {
 	var r struct {

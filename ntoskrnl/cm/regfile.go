@@ -358,7 +358,11 @@ func (r *Registry) do(e Edit) nt.Status {
 
 // Export writes a key with everything below it as a .reg file, in UTF-8 without a byte order mark,
 // with lines that end as Windows' do. What is volatile is written too.
-func (k *Key) Export(w io.Writer) error {
+func (k *Key) Export(w io.Writer) error { return k.ExportAs(w, UserPath(k.Path())) }
+
+// ExportAs is Export with the name by which the file is to know the key, as FullPath takes it. Links
+// below the key are left out: what they lead to is written where it is.
+func (k *Key) ExportAs(w io.Writer, name string) error {
 	var b bytes.Buffer
 	b.WriteString("Windows Registry Editor Version 5.00\r\n\r\n")
 	k.r.mu.RLock()
@@ -366,7 +370,7 @@ func (k *Key) Export(w io.Writer) error {
 		k.r.mu.RUnlock()
 		return nt.STATUS_KEY_DELETED
 	}
-	k.n.export(&b, UserPath(k.n.path()))
+	k.n.export(&b, name)
 	k.r.mu.RUnlock()
 	_, err := w.Write(b.Bytes())
 	return err
@@ -379,7 +383,9 @@ func (n *node) export(b *bytes.Buffer, path string) {
 	}
 	b.WriteString("\r\n")
 	for _, k := range n.keys {
-		k.export(b, path+`\`+k.name)
+		if !k.link {
+			k.export(b, path+`\`+k.name)
+		}
 	}
 }
 

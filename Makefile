@@ -6,7 +6,8 @@ export CGO_ENABLED = 0
 # Packages that run driver code cannot run under the race detector: it needs cgo, and it does not
 # know of accesses that driver code makes.
 RACE_PACKAGES = ./nt/... ./guest/... ./pe/... ./ntoskrnl/cm/... ./ntoskrnl/ob/... ./ntoskrnl/rtl/... \
-	./driverhost/wire/... ./client/... ./irp/trace/...
+	./driverhost/wire/... ./client/... ./irp/trace/... \
+	./driverhost/registry/... ./driverhost/service/...
 
 .PHONY: all build run test real bench fixtures fixtures-check layouts-check lint race fuzz clean
 
@@ -66,6 +67,9 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzMessages$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/wire
 	$(GO) test -run '^$$' -fuzz '^FuzzConn$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/wire
 	$(GO) test -run '^$$' -fuzz '^FuzzCheck$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/signature
+	$(GO) test -run '^$$' -fuzz '^FuzzServer$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/registry
+	$(GO) test -run '^$$' -fuzz '^FuzzMirror$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/registry
+	$(GO) test -run '^$$' -fuzz '^FuzzFailureActions$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/service
 
 clean:
 	rm -rf bin

@@ -46,11 +46,63 @@ type Device struct {
 	// Descriptor is the security descriptor that was set, or nil: then everybody may do everything.
 	Descriptor atomic.Pointer[nt.Descriptor]
 
+	// StartIO is how the driver's StartIo routine is to be called for the device.
+	StartIO StartIO
+
 	object    *ob.Object
 	extension guest.Ptr[nt.DevObjExtension]
 	exclusive bool
 	opens     int  // files that are open
 	deleted   bool // IoDeleteDevice was called
+}
+
+// StartIO is a device's attributes of IoSetStartIoAttributes, and what they need.
+type StartIO struct {
+	Deferred      atomic.Bool // StartIo is not called while it runs
+	NonCancelable atomic.Bool // an IRP that StartIo gets has no cancel routine
+
+	mu     sync.Mutex
+	inside int       // calls of StartIo, of those that are deferred
+	next   NextStart // what was deferred, if asked
+	asked  bool
+}
+
+// NextStart is a call of IoStartNextPacket or of IoStartNextPacketByKey.
+type NextStart struct {
+	Cancelable bool
+	Key        uint32
+	ByKey      bool
+}
+
+// Enter says that StartIo is about to be called.
+func (s *StartIO) Enter() {
+	s.mu.Lock()
+	s.inside++
+	s.mu.Unlock()
+}
+
+// Defer keeps n until StartIo has returned; it says false if StartIo does not run. A second one takes
+// the place of the first: a device works on one IRP at a time.
+func (s *StartIO) Defer(n NextStart) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.inside == 0 {
+		return false
+	}
+	s.next, s.asked = n, true
+	return true
+}
+
+// Leave says that StartIo has returned, and gives what was deferred, if no other call runs.
+func (s *StartIO) Leave() (n NextStart, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inside--
+	if s.inside > 0 || !s.asked {
+		return n, false
+	}
+	s.asked = false
+	return s.next, true
 }
 
 // Describe names the device for a person: by its name, or by its address if it has none.
@@ -223,6 +275,13 @@ func (m *Manager) Initialized(d *Driver) {
 	}
 	d.Object.Ref().Flags |= nt.DRVO_INITIALIZED
 	d.running = true
+}
+
+// Opens counts the files that are open on a driver's devices.
+func (m *Manager) Opens(d *Driver) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return d.opens
 }
 
 // BeginUnload keeps a driver's devices from being opened, so that DriverUnload can be called. It says

@@ -1,6 +1,8 @@
 package devobj
 
 import (
+	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -182,6 +184,9 @@ func TestWhoMayOpen(t *testing.T) {
 	m.Close(x)
 	x, status = m.Open(exclusive, OpenInfo{})
 	assert.Equal(t, nt.STATUS_SUCCESS, status)
+	a, status := m.Open(exclusive, OpenInfo{Attach: true})
+	assert.Equal(t, nt.STATUS_SUCCESS, status, "to attach to it")
+	m.Close(a)
 
 	opens, ok := m.BeginUnload(d)
 	assert.Equal(t, 2, opens)
@@ -289,6 +294,68 @@ func TestDeviceStacks(t *testing.T) {
 		dev.extension.Ref().AttachedTo = 0xDDDDDDDDDDDDDDDD
 		assert.True(t, m.DeleteDevice(dev))
 	})
+}
+
+func TestTheDeviceBelowIsStoredOnceAndBeforeTheDeviceIsAttached(t *testing.T) {
+	m, _ := newManager(t)
+	d := driver(t, m, "d")
+	bottom := device(t, m, d, DeviceInfo{})
+	slots, err := m.alloc(guest.PageSize)
+	require.NoError(t, err)
+	slot := func(n int) guest.Addr { return slots + guest.Addr(n)*8 }
+	load := func(n int) guest.Addr {
+		v, err := guest.LoadAddr(slot(n))
+		require.NoError(t, err)
+		return v
+	}
+	const attached = 8
+	devices := make([]*Device, attached)
+	for i := range devices {
+		devices[i] = device(t, m, d, DeviceInfo{})
+	}
+	require.NoError(t, guest.StoreAddr(slot(0), 1))
+	below, err := m.AttachStored(devices[0], bottom, slot(0))
+	require.NoError(t, err)
+	assert.Nil(t, below, "the target is being set up")
+	assert.Zero(t, load(0))
+	m.Initialized(d)
+	for _, at := range []guest.Addr{0, 0xDDDDDDDDDDDDDDDD} {
+		below, err = m.AttachStored(devices[0], bottom, at)
+		assert.Error(t, err)
+		assert.Nil(t, below)
+		assert.Same(t, bottom, m.Top(bottom), "a fault leaves the stack as it was")
+	}
+
+	seen := make([][]guest.Addr, attached) // what is in a slot, as long as the attachments last
+	var attaching, watching sync.WaitGroup
+	var over atomic.Bool
+	for i, dev := range devices {
+		watching.Go(func() {
+			for last := guest.Addr(0); ; {
+				ended := over.Load()
+				if v, _ := guest.LoadAddr(slot(i)); v != last {
+					seen[i], last = append(seen[i], v), v
+				}
+				if ended {
+					return
+				}
+			}
+		})
+		attaching.Go(func() {
+			_, err := m.AttachStored(dev, bottom, slot(i))
+			assert.NoError(t, err)
+		})
+	}
+	attaching.Wait()
+	over.Store(true)
+	watching.Wait()
+	for i, dev := range devices {
+		assert.Equal(t, []guest.Addr{m.Below(dev).Object.Addr()}, seen[i])
+	}
+	assert.EqualValues(t, attached+1, m.Top(bottom).Object.Ref().StackSize)
+	m.DeleteDriver(d)
+	<-d.Gone()
+	m.free(slots)
 }
 
 func TestADriverCannotTakeWhatTheKernelHolds(t *testing.T) {

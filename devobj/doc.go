@@ -12,5 +12,5 @@
 //
 // The package may import nt, guest, pe and ntoskrnl/ob. Manager.mu guards the drivers' device lists
 // and the devices' counts, and comes before the object manager's lock; guest code never runs while it
-// is held.
+// is held. StartIO's lock is held for its own fields only. DriverInfo.Gone is called with no lock held.
 package devobj

@@ -17,8 +17,12 @@ type Driver struct {
 	Name string
 	// Module is the driver's image.
 	Module *pe.Module
+	// Init is the routine that initialises it: what DRIVER_OBJECT.DriverInit was at first.
+	Init guest.Addr
 
 	object    *ob.Object
+	onGone    func(d *Driver)
+	deleted   bool // the reference that its creation gave was given back
 	strings   []guest.Addr
 	extension guest.Addr
 	devices   []*Device // newest first, as the guest's list
@@ -36,7 +40,13 @@ type DriverInfo struct {
 	// Service is the service's name: "echo". RegistryPath is its key's.
 	Service      string
 	RegistryPath string
-	Module       *pe.Module
+	// Name is the object's full name; "" is \Driver\ and the service's.
+	Name   string
+	Module *pe.Module
+	// Init is the initialisation routine of a driver without a module of its own (IoCreateDriver).
+	Init guest.Addr
+	// Gone, if set, is called when the driver object is deleted, or could not be made.
+	Gone func(d *Driver)
 	// Section is the address of the module's KLDR_DATA_TABLE_ENTRY, or 0.
 	Section guest.Addr
 	// DefaultDispatch is where every entry of the dispatch table points at first.
@@ -45,10 +55,13 @@ type DriverInfo struct {
 	HardwareDatabase string
 }
 
-// CreateDriver makes a driver object with the name \Driver\SERVICE. STATUS_OBJECT_NAME_COLLISION if
-// there is one.
+// CreateDriver makes a driver object. STATUS_OBJECT_NAME_COLLISION if there is one of its name.
 func (m *Manager) CreateDriver(info DriverInfo) (*Driver, error) {
-	d := &Driver{Name: `\Driver\` + info.Service, Module: info.Module, gone: make(chan struct{})}
+	d := &Driver{Name: info.Name, Module: info.Module, Init: info.Init, onGone: info.Gone,
+		gone: make(chan struct{})}
+	if d.Name == "" {
+		d.Name = `\Driver\` + info.Service
+	}
 	obj, err := m.Ob.Create(m.driverType, sizeofDriverObject, d)
 	if err != nil {
 		return nil, err
@@ -77,8 +90,11 @@ func (m *Manager) fillDriver(d *Driver, info DriverInfo) error {
 	o.Flags = nt.DRVO_LEGACY_DRIVER
 	if info.Module != nil {
 		o.DriverStart, o.DriverSize = info.Module.Base(), uint32(info.Module.Size())
-		o.DriverInit = info.Module.Entry()
+		d.Init = info.Module.Entry()
+	} else {
+		o.Flags |= nt.DRVO_BUILTIN_DRIVER
 	}
+	o.DriverInit = d.Init
 	o.DriverSection = info.Section
 	if o.DriverName, err = m.unicodeString(d, d.Name); err != nil {
 		return err
@@ -140,9 +156,23 @@ func (m *Manager) DeleteDriver(d *Driver) (left []*Device) {
 	for _, dev := range left {
 		m.DeleteDevice(dev)
 	}
+	m.ReleaseDriver(d)
+	return left
+}
+
+// ReleaseDriver takes the driver object out of the namespace and drops the reference that its creation
+// gave: it goes with the last of its devices. It reports whether that was not done before.
+func (m *Manager) ReleaseDriver(d *Driver) bool {
+	m.mu.Lock()
+	was := d.deleted
+	d.deleted = true
+	m.mu.Unlock()
+	if was {
+		return false
+	}
 	m.Ob.Unname(d.object)
 	m.Ob.Release(d.object)
-	return left
+	return true
 }
 
 func (m *Manager) driverGone(o *ob.Object) {
@@ -152,6 +182,9 @@ func (m *Manager) driverGone(o *ob.Object) {
 	}
 	if d.extension != 0 {
 		m.free(d.extension)
+	}
+	if d.onGone != nil {
+		d.onGone(d)
 	}
 	close(d.gone)
 }

@@ -38,6 +38,8 @@ type OpenInfo struct {
 	Access      uint32 // ACCESS_MASK
 	ShareAccess uint16
 	Options     uint32 // FILE_SYNCHRONOUS_IO_NONALERT and the like
+	// Attach opens a device to attach to it, which an exclusive one that is open allows too.
+	Attach bool
 	// Related is the file that the open is relative to, or nil. It is held until IRP_MJ_CREATE is done.
 	Related *File
 }
@@ -52,7 +54,7 @@ func (m *Manager) Open(dev *Device, info OpenInfo) (*File, nt.Status) {
 	case dev.deleted || !dev.Driver.running || o.Flags&nt.DO_DEVICE_INITIALIZING != 0:
 		m.mu.Unlock()
 		return nil, nt.STATUS_NO_SUCH_DEVICE
-	case dev.exclusive && dev.opens > 0:
+	case dev.exclusive && dev.opens > 0 && !info.Attach:
 		m.mu.Unlock()
 		return nil, nt.STATUS_ACCESS_DENIED
 	}

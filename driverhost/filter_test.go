@@ -81,3 +81,23 @@ func TestAFilterThatUnloadsLeavesTheDeviceBelow(t *testing.T) {
 	_, r := ioctl(t, f, fixtures.IOCTL_FILTER_MODIFY, "abc", 3)
 	assert.Equal(t, nt.STATUS_INVALID_DEVICE_REQUEST, r.IOStatus)
 }
+
+func TestAFilterThatAttachesByNameOpensTheDevice(t *testing.T) {
+	h := drivertest.New(t, drivertest.Reg(t, "Windows Registry Editor Version 5.00\n"+
+		"[HKEY_LOCAL_MACHINE\\SYSTEM\\CurrentControlSet\\Services\\above]\n"+
+		"\"Target\"=\"\\\\Device\\\\Echo\"\n"))
+	drivertest.LoadInto(t, h, fixture(t, "echo"))
+	drivertest.LoadInto(t, h, fixture(t, "above"))
+	f := drivertest.Open(t, h, `\\.\Echo`)
+	out, r := ioctl(t, f, fixtures.IOCTL_ECHO_BUFFERED, "abc", 3)
+	assert.Equal(t, nt.STATUS_SUCCESS, r.IOStatus)
+	assert.Equal(t, "abc", out, "swapped twice")
+	// The counts' bytes are no letters as long as they are small.
+	out, _ = ioctl(t, f, fixtures.IOCTL_ECHO_COUNTS, "", fixtures.EchoCountsSize)
+	counts, err := fixtures.ParseEchoCounts([]byte(out))
+	require.NoError(t, err)
+	assert.EqualValues(t, 2, counts.Dispatched[nt.IRP_MJ_CREATE])
+	assert.EqualValues(t, 1, counts.Dispatched[nt.IRP_MJ_CLEANUP])
+	assert.EqualValues(t, 1, counts.Dispatched[nt.IRP_MJ_CLOSE], "through the filter")
+	assert.EqualValues(t, 1, counts.OpenFiles)
+}

@@ -32,6 +32,10 @@ type ExactOpen struct {
 	Options     uint32 // FILE_* create options
 	Attributes  uint16 // FILE_ATTRIBUTE_*
 	Client      Identity
+	// UnderWay, if set, is called when the open is under way: the driver's CREATE has pended, waits for
+	// something, or has lost its processor. It must not block, and is called at most once, and not when
+	// the open is done.
+	UnderWay func()
 }
 
 // OpenFor opens a device of this host for a client that may be another process, or none that lives: the
@@ -41,7 +45,15 @@ type ExactOpen struct {
 func (h *Host) OpenFor(o ExactOpen) (f *File, status nt.Status, information uint64, err error) {
 	f = &File{name: o.Name}
 	f.call.init()
-	who := o.Client
+	who, blocking := o.Client, f.blocked
+	if o.UnderWay != nil {
+		var once sync.Once
+		defer once.Do(func() {}) // what waits later is no open
+		blocking = func() {
+			once.Do(o.UnderWay)
+			f.blocked()
+		}
+	}
 	s, status, information, err := h.openSession(opening{
 		client: client{who.PID, who.UID}, who: who, program: func() string { return who.Program },
 		name: wire.TrimDevicePrefix(o.Name),
@@ -50,7 +62,7 @@ func (h *Host) OpenFor(o ExactOpen) (f *File, status nt.Status, information uint
 			Disposition: o.Disposition, FileAttributes: o.Attributes,
 		},
 		subject:  ntoskrnl.SubjectSIDs(who.UID, append([]uint32{who.GID}, who.Groups...)...),
-		blocking: f.blocked,
+		blocking: blocking,
 	})
 	if s == nil {
 		return nil, status, information, err

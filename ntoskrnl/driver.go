@@ -54,6 +54,9 @@ func (e *EntryError) Unwrap() error { return e.Status }
 // Services is the registry key of services.
 const Services = `\Registry\Machine\System\CurrentControlSet\Services\`
 
+// hardwareDatabase is what DRIVER_OBJECT.HardwareDatabase names.
+const hardwareDatabase = `\REGISTRY\MACHINE\HARDWARE\DESCRIPTION\SYSTEM`
+
 // LoadFile reads, maps and starts the driver in a file, under a service of the file's name.
 func (k *Kernel) LoadFile(path string) (*Driver, error) {
 	img, err := pe.ParseFile(path)
@@ -138,7 +141,7 @@ func (k *Kernel) install(d *Driver, m *pe.Module) (err error) {
 	if d.registry, err = k.newUnicodeString(path); err == nil {
 		d.Driver, err = k.Dev.CreateDriver(devobj.DriverInfo{Service: d.Service, RegistryPath: path,
 			Module: m, Section: d.entry.entry, DefaultDispatch: k.symbol("IopInvalidDeviceRequest"),
-			HardwareDatabase: `\REGISTRY\MACHINE\HARDWARE\DESCRIPTION\SYSTEM`})
+			HardwareDatabase: hardwareDatabase})
 	}
 	if err == nil {
 		k.addService(d.Service)
@@ -229,7 +232,7 @@ func (k *Kernel) Unload(d *Driver) (left []string, err error) {
 		return nil, &BusyError{Driver: d.Service, Importer: importer}
 	}
 	k.waitForCloses()
-	opens, begun := k.Dev.BeginUnload(d.Driver)
+	opens, begun := k.beginUnload(d)
 	if !begun {
 		return nil, &BusyError{Driver: d.Service, Opens: opens}
 	}
@@ -242,6 +245,9 @@ func (k *Kernel) Unload(d *Driver) (left []string, err error) {
 	}
 	for _, dev := range k.Dev.Devices(d.Driver) {
 		left = append(left, "device "+dev.Describe())
+	}
+	for _, made := range k.createdBy(d) {
+		left = append(left, "driver object "+made.Name)
 	}
 	for _, l := range k.driverLinks(d) {
 		left = append(left, "link "+l)
@@ -273,8 +279,13 @@ func (k *Kernel) discard(d *Driver) error {
 	}
 	k.forgetShutdown(d.Driver)
 	k.dropExtras(d.Driver)
+	waiting := []*devobj.Driver{d.Driver}
+	for _, made := range k.createdBy(d) {
+		k.discardCreated(made)
+		waiting = append(waiting, made)
+	}
 	k.Dev.DeleteDriver(d.Driver)
-	if err := k.settle(d); err != nil {
+	if err := k.settle(d, waiting); err != nil {
 		// Threads may still be in the driver's code; the image goes when the kernel is closed.
 		return err
 	}
@@ -288,18 +299,21 @@ func (k *Kernel) discard(d *Driver) error {
 	return d.Module.Unmap()
 }
 
-// settle waits until nothing refers to the driver's objects any more, and then checks that nothing
-// else leads into its code. The error is the bugcheck that ended the kernel meanwhile, or names what
-// still has references after settlePatience.
-func (k *Kernel) settle(d *Driver) error {
+// settle waits until nothing refers to the objects of the driver, and of those that its code has
+// created, any more, and then checks that nothing else leads into its code. The error is the bugcheck
+// that ended the kernel meanwhile, or names the driver when that takes longer than settlePatience.
+func (k *Kernel) settle(d *Driver, waiting []*devobj.Driver) error {
 	deadline := time.Now().Add(settlePatience)
 	for {
 		if k.Ke.Ended() {
 			return k.ended()
 		}
 		select {
-		case <-d.Gone():
-			return k.checkUnloaded(d)
+		case <-waiting[0].Gone():
+			if waiting = waiting[1:]; len(waiting) == 0 {
+				return k.checkUnloaded(d)
+			}
+			continue
 		case <-time.After(endedPoll):
 		}
 		if time.Now().After(deadline) {

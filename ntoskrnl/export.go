@@ -107,6 +107,7 @@ var components = [][]Export{
 	ioCSQExports,
 	ioCompletionExports,
 	ioDeviceExports,
+	ioDriverExports,
 	ioErrorLogExports,
 	ioFileShareExports,
 	ioPnPExports,

@@ -1,15 +1,18 @@
 package ntoskrnl
 
 import (
+	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/guest"
+	"github.com/drvhost/drvhost/irp"
 	"github.com/drvhost/drvhost/nt"
 )
 
 // Device stacks.
 var ioAttachExports = []Export{
 	{Name: "IoAttachDevice", Fn: fn3(ioAttachDevice),
-		Params: "SourceDevice TargetDevice:ustr AttachedDevice", MaxIRQL: passive, Support: Partial,
-		Note: "the target device is not opened: its driver gets no IRP_MJ_CREATE"},
+		Params: "SourceDevice TargetDevice:ustr AttachedDevice", MaxIRQL: passive, Support: Full},
+	{Name: "IoAttachDeviceByPointer", Fn: fn2(ioAttachDeviceByPointer),
+		Params: "SourceDevice TargetDevice", MaxIRQL: dispatch, Support: Full},
 	{Name: "IoAttachDeviceToDeviceStack", Fn: fn2(ioAttachDeviceToDeviceStack),
 		Params: "SourceDevice TargetDevice", MaxIRQL: dispatch, Support: Full},
 	{Name: "IoAttachDeviceToDeviceStackSafe", Fn: fn3(ioAttachDeviceToDeviceStackSafe),
@@ -22,29 +25,69 @@ var ioAttachExports = []Export{
 		Params: "DeviceObject", MaxIRQL: dispatch, Support: Full},
 }
 
-// ioAttachDevice puts a device on top of the stack of a named one.
+// ioAttachDevice puts a device on top of the stack of a named one. To find it, it opens it for
+// FILE_READ_ATTRIBUTES: CREATE and CLEANUP go to the top of the stack as it was, and CLOSE, when the
+// device is attached, to the new top.
 //
 //	NTSTATUS IoAttachDevice(PDEVICE_OBJECT SourceDevice, PUNICODE_STRING TargetDevice,
 //	    PDEVICE_OBJECT *AttachedDevice)
 //
-// STATUS_NO_SUCH_DEVICE if it cannot be attached to, and what the namespace says of the name.
-// "IoAttachDevice function (wdm.h)".
+// STATUS_NO_SUCH_DEVICE if it cannot be attached to, what the namespace says of the name, and what the
+// driver's CREATE says. An exclusive device may be open. "IoAttachDevice function (wdm.h)".
 func ioAttachDevice(c *Call, source, name, result guest.Addr) nt.Status {
 	src := c.deviceObject(source)
-	o, _, status := c.Ob.Lookup(c.UString(name))
+	o, rest, status := c.Ob.LookupReference(c.UString(name))
 	if status != nt.STATUS_SUCCESS {
 		return status
 	}
-	target := c.Dev.Device(o.Addr)
-	if target == nil {
+	defer c.dereference(o)
+	target, ok := o.Body.(*devobj.Device)
+	if !ok {
 		return nt.STATUS_OBJECT_TYPE_MISMATCH
 	}
-	below := c.Dev.Attach(src, target)
+	if c.volumes[target] != nil {
+		return c.attach(src, target, result) // opening it takes no driver
+	}
+	const shareAll = 7
+	open, status, _ := c.IO.Create(c.T, target, nil, irp.OpenInfo{
+		OpenInfo: devobj.OpenInfo{Name: rest, Access: nt.FILE_READ_ATTRIBUTES,
+			ShareAccess: shareAll, Options: nt.FILE_NON_DIRECTORY_FILE, Attach: true},
+		Disposition: uint8(nt.FILE_OPEN)})
+	if open == nil {
+		return status
+	}
+	c.IO.Cleanup(c.T, open)
+	c.IO.CancelAll(c.T, open)
+	below, err := c.Dev.AttachStored(src, target, result)
+	if c.IO.Release(open, func() { c.later(func() { c.closeFileElsewhere(open) }) }) {
+		c.IO.CloseFile(c.T, open)
+	}
+	c.Must(err)
+	return attached(below)
+}
+
+// attach is IoAttachDeviceToDeviceStackSafe.
+func (c *Call) attach(source, target *devobj.Device, result guest.Addr) nt.Status {
+	below, err := c.Dev.AttachStored(source, target, result)
+	c.Must(err)
+	return attached(below)
+}
+
+// attached is the status of an attachment to a device, or to nil.
+func attached(below *devobj.Device) nt.Status {
 	if below == nil {
 		return nt.STATUS_NO_SUCH_DEVICE
 	}
-	Store(c, result, below.Object.Addr())
 	return nt.STATUS_SUCCESS
+}
+
+// ioAttachDeviceByPointer puts a device on top of another one's stack.
+//
+//	NTSTATUS IoAttachDeviceByPointer(PDEVICE_OBJECT SourceDevice, PDEVICE_OBJECT TargetDevice)
+//
+// STATUS_NO_SUCH_DEVICE. It is what IoAttachDeviceToDeviceStack has replaced; ntddk.h declares it.
+func ioAttachDeviceByPointer(c *Call, source, target guest.Addr) nt.Status {
+	return attached(c.Dev.Attach(c.deviceObject(source), c.deviceObject(target)))
 }
 
 // ioAttachDeviceToDeviceStack puts a device on top of another one's stack.
@@ -70,15 +113,7 @@ func ioAttachDeviceToDeviceStack(c *Call, source, target guest.Addr) guest.Addr 
 //
 // STATUS_NO_SUCH_DEVICE. "IoAttachDeviceToDeviceStackSafe function (wdm.h)".
 func ioAttachDeviceToDeviceStackSafe(c *Call, source, target, result guest.Addr) nt.Status {
-	src, dst := c.deviceObject(source), c.deviceObject(target)
-	Store(c, result, c.Dev.Top(dst).Object.Addr())
-	below := c.Dev.Attach(src, dst)
-	if below == nil {
-		Store(c, result, guest.Addr(0))
-		return nt.STATUS_NO_SUCH_DEVICE
-	}
-	Store(c, result, below.Object.Addr())
-	return nt.STATUS_SUCCESS
+	return c.attach(c.deviceObject(source), c.deviceObject(target), result)
 }
 
 // ioDetachDevice takes the device above off a device.

@@ -230,7 +230,7 @@ func (k *Kernel) endFile(t *ke.Thread, f *kernelFile) {
 	}
 	k.IO.Cleanup(t, f.open)
 	k.IO.CancelAll(t, f.open)
-	if k.IO.Release(f.open, func() { k.later(func() { k.closeFileElsewhere(f) }) }) {
+	if k.IO.Release(f.open, func() { k.later(func() { k.closeFileElsewhere(f.open) }) }) {
 		k.IO.CloseFile(t, f.open)
 	}
 }
@@ -268,12 +268,12 @@ func (k *Kernel) waitForCloses() {
 	<-done
 }
 
-func (k *Kernel) closeFileElsewhere(f *kernelFile) {
+func (k *Kernel) closeFileElsewhere(f *irp.Open) {
 	t, err := k.Ke.NewThread(k.Ke.SystemProcess)
 	if err != nil {
 		return // the kernel has ended
 	}
-	_ = t.Do(func() { k.IO.CloseFile(t, f.open) })
+	_ = t.Do(func() { k.IO.CloseFile(t, f) })
 	t.Release()
 }
 

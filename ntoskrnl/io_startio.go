@@ -1,6 +1,7 @@
 package ntoskrnl
 
 import (
+	"github.com/drvhost/drvhost/devobj"
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
 )
@@ -13,14 +14,46 @@ var ioStartIOExports = []Export{
 		MaxIRQL: dispatch, Support: Full},
 	{Name: "IoStartNextPacketByKey", Fn: do3(ioStartNextPacketByKey),
 		Params: "DeviceObject Cancelable:b Key:d", MaxIRQL: dispatch, Support: Full},
+	{Name: "IoSetStartIoAttributes", Fn: do3(ioSetStartIoAttributes),
+		Params: "DeviceObject DeferredStartIo:b NonCancelable:b", MaxIRQL: anyIRQL, Support: Full},
+}
+
+// ioSetStartIoAttributes has the StartIo routine of a device called only when the last call has
+// returned, and IRPs that it gets have no cancel routine. An attribute that was set stays.
+//
+//	VOID IoSetStartIoAttributes(PDEVICE_OBJECT DeviceObject, BOOLEAN DeferredStartIo,
+//	    BOOLEAN NonCancelable)
+//
+// "IoSetStartIoAttributes function (ntifs.h)".
+func ioSetStartIoAttributes(c *Call, device guest.Addr, deferred, nonCancelable nt.Boolean) {
+	s := &c.deviceObject(device).StartIO
+	if deferred != 0 {
+		s.Deferred.Store(true)
+	}
+	if nonCancelable != 0 {
+		s.NonCancelable.Store(true)
+	}
 }
 
 // startIO calls a driver's StartIo routine with the IRP that its device is to work on, at
-// DISPATCH_LEVEL.
-func (c *Call) startIO(device, irp guest.Addr) {
+// DISPATCH_LEVEL, and then with those that the routine has asked for, if they are deferred.
+func (c *Call) startIO(dev *devobj.Device, irp guest.Addr) {
+	device := dev.Object.Addr()
 	driver := Load[guest.Addr](c, device+deviceDriverAt)
 	routine := Load[guest.Addr](c, driver+driverStartIO)
-	c.T.Call(routine, uint64(device), uint64(irp))
+	if !dev.StartIO.Deferred.Load() {
+		c.T.Call(routine, uint64(device), uint64(irp))
+		return
+	}
+	for irp != 0 {
+		dev.StartIO.Enter()
+		c.T.Call(routine, uint64(device), uint64(irp))
+		next, ok := dev.StartIO.Leave()
+		if !ok {
+			return
+		}
+		irp = c.nextPacket(dev, next)
+	}
 }
 
 // ioStartPacket gives an IRP to the StartIo routine, or queues it if the device is busy: by the key, if
@@ -30,7 +63,7 @@ func (c *Call) startIO(device, irp guest.Addr) {
 //
 // "IoStartPacket function (ntifs.h)".
 func ioStartPacket(c *Call, device, irp, key, cancel guest.Addr) {
-	c.deviceObject(device)
+	dev := c.deviceObject(device)
 	sort, byKey := uint32(0), key != 0
 	if byKey {
 		sort = Load[uint32](c, key)
@@ -46,9 +79,12 @@ func ioStartPacket(c *Call, device, irp, key, cancel guest.Addr) {
 	case !queued:
 		Store(c, device+deviceCurrentAt, irp)
 		if cancel != 0 {
+			if dev.StartIO.NonCancelable.Load() {
+				Store(c, irp+irpCancelRoutineAt, guest.Addr(0))
+			}
 			c.IO.ReleaseCancelSpinLock(c.T, dispatch)
 		}
-		c.startIO(device, irp)
+		c.startIO(dev, irp)
 	case cancel != 0 && Load[nt.Boolean](c, irp+irpCancelAt) != 0:
 		// It was cancelled before it had a routine for that. The routine gives the lock back.
 		Store(c, irp+irpCancelIRQLAt, dispatch)
@@ -67,7 +103,7 @@ func ioStartPacket(c *Call, device, irp, key, cancel guest.Addr) {
 //
 // "IoStartNextPacket function (ntifs.h)".
 func ioStartNextPacket(c *Call, device guest.Addr, cancelable nt.Boolean) {
-	c.startNext(device, cancelable, 0, false)
+	c.startNext(device, devobj.NextStart{Cancelable: cancelable != 0})
 }
 
 // ioStartNextPacketByKey is the same for the first IRP whose key is not less, or else the first of all.
@@ -76,28 +112,40 @@ func ioStartNextPacket(c *Call, device guest.Addr, cancelable nt.Boolean) {
 //
 // "IoStartNextPacketByKey function (ntifs.h)".
 func ioStartNextPacketByKey(c *Call, device guest.Addr, cancelable nt.Boolean, key uint32) {
-	c.startNext(device, cancelable, key, true)
+	c.startNext(device, devobj.NextStart{Cancelable: cancelable != 0, Key: key, ByKey: true})
 }
 
-func (c *Call) startNext(device guest.Addr, cancelable nt.Boolean, key uint32, byKey bool) {
-	c.deviceObject(device)
+func (c *Call) startNext(device guest.Addr, next devobj.NextStart) {
+	dev := c.deviceObject(device)
+	if dev.StartIO.Deferred.Load() && dev.StartIO.Defer(next) {
+		return
+	}
 	old := c.T.RaiseIRQL(dispatch)
-	if cancelable != 0 {
+	if irp := c.nextPacket(dev, next); irp != 0 {
+		c.startIO(dev, irp)
+	}
+	c.T.LowerIRQL(old)
+}
+
+// nextPacket takes the next IRP out of a device's queue, at DISPATCH_LEVEL, and makes it the one that
+// the device works on. It is 0 if there is none.
+func (c *Call) nextPacket(dev *devobj.Device, next devobj.NextStart) (irp guest.Addr) {
+	device := dev.Object.Addr()
+	if next.Cancelable {
 		c.IO.AcquireCancelSpinLock(c.T)
 	}
 	Store(c, device+deviceCurrentAt, guest.Addr(0))
-	entry, err := c.T.RemoveDeviceQueue(device+deviceQueueAt, key, byKey)
+	entry, err := c.T.RemoveDeviceQueue(device+deviceQueueAt, next.Key, next.ByKey)
 	c.Must(err)
-	irp := guest.Addr(0)
 	if entry != 0 {
 		irp = entry - irpQueueEntryAt
 		Store(c, device+deviceCurrentAt, irp)
 	}
-	if cancelable != 0 {
+	if next.Cancelable {
+		if irp != 0 && dev.StartIO.NonCancelable.Load() {
+			Store(c, irp+irpCancelRoutineAt, guest.Addr(0))
+		}
 		c.IO.ReleaseCancelSpinLock(c.T, dispatch)
 	}
-	if irp != 0 {
-		c.startIO(device, irp)
-	}
-	c.T.LowerIRQL(old)
+	return irp
 }

@@ -1,6 +1,7 @@
 package ntoskrnl
 
 import (
+	"encoding/binary"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -64,4 +65,81 @@ func TestStartIO(t *testing.T) {
 	r.call("IoStartPacket", device, cancelled, 0, uint64(code.Base()))
 	assert.EqualValues(t, 1, r.u32(cancelled+irpInformation))
 	assert.Zero(t, r.u64(cancelled+irpCancelRtn))
+}
+
+// startsNext makes a StartIo routine that appends its IRP to a list, asks for the next one, and appends
+// its IRP again.
+func (r *driverRig) startsNext(list uint64) guest.Addr {
+	call := binary.LittleEndian.AppendUint64([]byte{0x48, 0xB8}, // mov rax, IoStartNextPacket
+		uint64(r.symbol("IoStartNextPacket")))
+	remember := binary.LittleEndian.AppendUint64([]byte{0x48, 0xB8}, list) // mov rax, list
+	remember = append(remember,
+		0x4C, 0x8B, 0x00, // mov r8, [rax]
+		0x4A, 0x89, 0x5C, 0xC0, 0x08, // mov [rax+r8*8+8], rbx
+		0x48, 0xFF, 0x00) // inc qword [rax]
+	code := []byte{0x53, // push rbx
+		0x48, 0x83, 0xEC, 0x20, // sub rsp, 20h
+		0x48, 0x89, 0xD3} // mov rbx, rdx
+	code = append(code, remember...)
+	code = append(code, 0x31, 0xD2) // xor edx, edx
+	code = append(append(code, call...), 0xFF, 0xD0)
+	code = append(code, remember...)
+	return guest.Addr(r.routine(append(code, 0x48, 0x83, 0xC4, 0x20, 0x5B, 0xC3)...))
+}
+
+func TestDeferredStartIODoesNotNest(t *testing.T) {
+	for name, c := range map[string]struct {
+		deferred uint64
+		order    [6]int
+	}{"it nests": {0, [6]int{1, 2, 3, 3, 2, 1}}, "deferred": {1, [6]int{1, 1, 2, 2, 3, 3}}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			d, device := r.device()
+			list := r.mem(128)
+			r.call("IoSetStartIoAttributes", device, c.deferred, 0)
+			r.call("IoSetStartIoAttributes", device, 0, 0) // which takes nothing back
+			start := d.Object.Addr() + driverStartIO
+			require.NoError(t, guest.StoreAddr(start, guest.Addr(r.routine(0xC3))))
+			irps := []uint64{r.mem(0xD0), r.mem(0xD0), r.mem(0xD0), r.mem(0xD0)}
+			for _, irp := range irps {
+				r.call("IoStartPacket", device, irp, 0, 0)
+			}
+			require.NoError(t, guest.StoreAddr(start, r.startsNext(list)))
+			_, err := r.callAt(nt.DISPATCH_LEVEL, "IoStartNextPacket", device, 0)
+			require.NoError(t, err)
+			want := []uint64{6}
+			for _, n := range c.order {
+				want = append(want, irps[n])
+			}
+			assert.Equal(t, want, r.words(list, 7))
+			assert.Zero(t, r.u64(device+uint64(deviceCurrentAt)), "there is no other")
+			r.call("IoStartPacket", device, irps[0], 0, 0)
+			assert.EqualValues(t, 8, r.u64(list), "the device is not busy")
+		})
+	}
+}
+
+func TestAnIRPThatIsStartedCannotBeCancelledIfTheDriverSaysSo(t *testing.T) {
+	for name, nonCancelable := range map[string]bool{"by default it can": false, "NonCancelable": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			d, device := r.device()
+			routine := guest.Addr(r.routine(0xC3))
+			require.NoError(t, guest.StoreAddr(d.Object.Addr()+driverStartIO, routine))
+			want := uint64(routine)
+			if nonCancelable {
+				_, err := r.callAt(nt.HIGH_LEVEL, "IoSetStartIoAttributes", device, 0, 1)
+				require.NoError(t, err)
+				want = 0
+			}
+			first, second := r.mem(0xD0), r.mem(0xD0)
+			r.call("IoStartPacket", device, first, 0, uint64(routine))
+			r.call("IoStartPacket", device, second, 0, uint64(routine))
+			assert.Equal(t, want, r.u64(first+irpCancelRtn))
+			assert.Equal(t, uint64(routine), r.u64(second+irpCancelRtn), "it is queued")
+			_, err := r.callAt(nt.DISPATCH_LEVEL, "IoStartNextPacket", device, 1)
+			require.NoError(t, err)
+			assert.Equal(t, want, r.u64(second+irpCancelRtn))
+		})
+	}
 }

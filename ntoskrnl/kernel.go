@@ -84,6 +84,7 @@ type Kernel struct {
 	reports atomic.Pointer[[]report] // imports that nothing answers, by number
 
 	nextDeviceNumber atomic.Uint32
+	nextDriverNumber atomic.Uint32
 	random           *randomState
 	types            objectTypes
 
@@ -108,7 +109,8 @@ type Kernel struct {
 
 	mu           sync.Mutex
 	drivers      []*Driver
-	modules      []moduleEntry // of the built-in modules
+	created      []*devobj.Driver // by IoCreateDriver
+	modules      []moduleEntry    // of the built-in modules
 	links        []ownedLink
 	wmiProviders map[guest.Addr]struct{} // devices
 	shutdown     shutdownList

@@ -30,8 +30,8 @@ type Options struct {
 }
 
 const (
-	// overlapGrace is how long the replay waits for a request to reach the driver, before it goes on
-	// with what was recorded as happening meanwhile. It is for routines that neither return nor wait.
+	// overlapGrace is how long the replay waits for a request or an open to be under way, before it goes
+	// on with what was recorded as happening meanwhile. It is for routines that neither return nor wait.
 	overlapGrace = 2 * time.Second
 	// endGrace is how long what was cancelled has at the end.
 	endGrace = 2 * time.Second
@@ -398,25 +398,25 @@ func (p *player) differ(at int, want, have *trace.Result, diff trace.Differences
 func (p *player) open(o *trace.Open, now bool) bool {
 	f := &file{number: o.File, opened: make(chan opened, 1)}
 	p.files[o.File] = f
+	reached := make(chan struct{})
+	reach := sync.OnceFunc(func() { close(reached) })
 	do := func() {
+		defer reach()
 		c := o.Client
 		var r opened
 		r.f, r.result.Status, r.result.Information, r.err = p.h.OpenFor(driverhost.ExactOpen{
 			Name: o.Name, Access: o.Access, Share: uint16(o.Share), Disposition: uint8(o.Disposition),
 			Options: o.Options, Attributes: uint16(o.Attributes),
 			Client: driverhost.Identity{PID: c.PID, UID: c.UID, GID: c.GID, Groups: c.Groups,
-				Program: c.Program}})
+				Program: c.Program},
+			UnderWay: reach})
 		f.opened <- r
 	}
 	if now {
 		do()
 		return true
 	}
-	reached := make(chan struct{})
-	go func() {
-		do()
-		close(reached)
-	}()
+	go do()
 	select {
 	case <-reached:
 	case <-time.After(overlapGrace):

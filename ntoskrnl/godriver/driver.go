@@ -134,13 +134,15 @@ func (c *Call) with(texts []string, f func(at []uint64) uint64) uint64 {
 type Device struct {
 	// Object is the DEVICE_OBJECT.
 	Object guest.Addr
-	// Lower is the device that it is attached to, or 0.
-	Lower guest.Addr
 	// Context is the driver's own.
 	Context any
 
 	driver *Driver
+	lower  guest.Addr // in the device extension: where the device below is stored
 }
+
+// Lower gives the device that a device is attached to, or 0.
+func (c *Call) Lower(d *Device) guest.Addr { return ntoskrnl.Load[guest.Addr](c.Call, d.lower) }
 
 // DeviceOptions says what a device is like. The zero value is an unknown device whose reads and writes
 // have the caller's addresses.
@@ -151,6 +153,9 @@ type DeviceOptions struct {
 	Exclusive       bool
 	Flags           uint32 // DO_BUFFERED_IO or DO_DIRECT_IO, and the like
 }
+
+// extensionSize is the size in bytes of the devices' extensions: a pointer, zero at first.
+const extensionSize = 8
 
 // CreateDevice is IoCreateDevice. The device can be used when Entry returns; one that is made later
 // after StartDevice.
@@ -174,7 +179,7 @@ func (c *Call) CreateDevice(o DeviceOptions) (*Device, nt.Status) {
 		if len(at) > 0 {
 			name = at[0]
 		}
-		return c.Export("IoCreateDevice", uint64(c.driver.object), 0, name, uint64(o.Type),
+		return c.Export("IoCreateDevice", uint64(c.driver.object), extensionSize, name, uint64(o.Type),
 			uint64(o.Characteristics), exclusive, uint64(out))
 	}))
 	device := ntoskrnl.Load[guest.Addr](c.Call, out)
@@ -182,7 +187,8 @@ func (c *Call) CreateDevice(o DeviceOptions) (*Device, nt.Status) {
 	if !status.Success() {
 		return nil, status
 	}
-	d := &Device{Object: device, driver: c.driver}
+	d := &Device{Object: device, driver: c.driver,
+		lower: ntoskrnl.Load[nt.DeviceObject](c.Call, device).DeviceExtension}
 	c.driver.mu.Lock()
 	c.driver.devices[device] = d
 	c.driver.mu.Unlock()
@@ -200,34 +206,30 @@ func (c *Call) change(d *Device, clear, set uint32) {
 // StartDevice says that a device which was not made in Entry can be used.
 func (c *Call) StartDevice(d *Device) { c.change(d, nt.DO_DEVICE_INITIALIZING, 0) }
 
-// Attach makes a device without a name and puts it on top of the stack of the one with that name. It
-// transfers data as the device below does.
+// Attach makes a device without a name and puts it on top of the stack of the one with that name, which
+// it opens meanwhile. It transfers data as the device below does.
 func (c *Call) Attach(target string) (*Device, nt.Status) {
 	d, status := c.CreateDevice(DeviceOptions{})
 	if !status.Success() {
 		return nil, status
 	}
-	out, err := c.Mm.AllocatePool2(nt.POOL_FLAG_NON_PAGED, 16, stringTag)
-	c.Must(err)
 	status = nt.Status(c.with([]string{target}, func(at []uint64) uint64 {
-		return c.Export("IoAttachDevice", uint64(d.Object), at[0], uint64(out))
+		return c.Export("IoAttachDevice", uint64(d.Object), at[0], uint64(d.lower))
 	}))
-	d.Lower = ntoskrnl.Load[guest.Addr](c.Call, out)
-	c.Must(c.Mm.FreePoolWithTag(out, stringTag))
 	if !status.Success() {
 		c.DeleteDevice(d)
 		return nil, status
 	}
-	below := ntoskrnl.Load[nt.DeviceObject](c.Call, d.Lower)
+	below := ntoskrnl.Load[nt.DeviceObject](c.Call, c.Lower(d))
 	c.change(d, nt.DO_DEVICE_INITIALIZING, below.Flags&(nt.DO_BUFFERED_IO|nt.DO_DIRECT_IO))
 	return d, status
 }
 
 // DeleteDevice is IoDeleteDevice, after IoDetachDevice if it is attached.
 func (c *Call) DeleteDevice(d *Device) {
-	if d.Lower != 0 {
-		c.Export("IoDetachDevice", uint64(d.Lower))
-		d.Lower = 0
+	if lower := c.Lower(d); lower != 0 {
+		c.Export("IoDetachDevice", uint64(lower))
+		ntoskrnl.Store(c.Call, d.lower, guest.Addr(0))
 	}
 	c.driver.mu.Lock()
 	delete(c.driver.devices, d.Object)

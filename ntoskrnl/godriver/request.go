@@ -266,7 +266,7 @@ func (p *Pending) Complete(status nt.Status, output []byte, information uint64) 
 func (r *Request) Forward() nt.Status {
 	r.ended = true
 	r.move(1) // IoSkipCurrentIrpStackLocation
-	return r.IO.Call(r.T, r.Device.Lower, r.IRP)
+	return r.IO.Call(r.T, r.Lower(r.Device), r.IRP)
 }
 
 // move changes the current stack location, towards the callers or away from them.
@@ -304,7 +304,7 @@ func (r *Request) ForwardThen(f func(r *Request)) nt.Status {
 	next.CompletionRoutine, next.Context = d.completion, guest.Addr(id)
 	ntoskrnl.Store(r.Call.Call, r.at-nt.IOStackLocationSize, next)
 	r.ended = true
-	return r.IO.Call(r.T, r.Device.Lower, r.IRP)
+	return r.IO.Call(r.T, r.Lower(r.Device), r.IRP)
 }
 
 // completed is the completion routine of ForwardThen.

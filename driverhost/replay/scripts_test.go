@@ -107,3 +107,16 @@ func statusSession(t *testing.T, open opener) {
 	}
 	require.NoError(t, f.Close())
 }
+
+// filterSession is I/O with echo.sys through filter.sys.
+func filterSession(t *testing.T, open opener) {
+	f := open(`\\.\Echo`)
+	for _, code := range []uint32{fixtures.IOCTL_FILTER_MODIFY, fixtures.IOCTL_FILTER_PEND,
+		fixtures.IOCTL_FILTER_HOLD, fixtures.IOCTL_FILTER_LATER, fixtures.IOCTL_ECHO_BUFFERED,
+		fixtures.IOCTL_ECHO_PEND_WORK} {
+		control(t, f, code, []byte("through a filter"), 16)
+	}
+	control(t, f, fixtures.IOCTL_FILTER_COMPLETE, nil, 4)
+	control(t, f, fixtures.IOCTL_FILTER_COMPLETE, nil, 3)
+	require.NoError(t, f.Close())
+}

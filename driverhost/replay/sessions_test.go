@@ -38,6 +38,7 @@ type opener func(name string, opts ...client.Option) *client.File
 
 // scripts are what clients do, by the driver that they do it with.
 var scripts = map[string]struct {
+	below []string // drivers to load first
 	masks []trace.Mask
 	run   func(t *testing.T, open opener)
 }{
@@ -48,6 +49,7 @@ var scripts = map[string]struct {
 	"fastio": {masks: []trace.Mask{{What: trace.MaskOut, HasOp: true, Op: nt.IRP_MJ_DEVICE_CONTROL,
 		HasCode: true, Code: 0x222000, Why: "addresses among what the driver saw"}},
 		run: fastioSession},
+	"filter":  {below: []string{"echo"}, run: filterSession},
 	"cancel":  {run: cancelSession},
 	"csq":     {run: csqSession},
 	"startio": {run: startIoSession},
@@ -136,20 +138,23 @@ func fastioSession(t *testing.T, open opener) {
 // record does a script on a new host, and writes the trace to a file.
 func record(t *testing.T, name, file string) {
 	t.Helper()
-	path, err := fixtures.Path(name)
-	require.NoError(t, err)
-	relative := "../" + name + ".sys"
-	if !strings.HasPrefix(file, sessions) {
-		relative = path
-	}
-	w, err := trace.Create(file, trace.Header{Drivers: []trace.Driver{{File: relative}}})
-	require.NoError(t, err)
 	s := scripts[name]
+	var header trace.Header
+	h := drivertest.New(t, drivertest.Processors(1))
+	for _, driver := range append(slices.Clone(s.below), name) {
+		path, err := fixtures.Path(driver)
+		require.NoError(t, err)
+		drivertest.LoadInto(t, h, path)
+		if strings.HasPrefix(file, sessions) {
+			path = "../" + driver + ".sys"
+		}
+		header.Drivers = append(header.Drivers, trace.Driver{File: path})
+	}
+	w, err := trace.Create(file, header)
+	require.NoError(t, err)
 	for _, m := range s.masks {
 		w.Mask(m)
 	}
-	h := drivertest.New(t, drivertest.Processors(1))
-	drivertest.LoadInto(t, h, path)
 	dir := t.TempDir()
 	require.NoError(t, h.Listen(dir))
 	served := make(chan error, 1)

@@ -34,6 +34,7 @@ type Mirror struct {
 	ctx    context.Context // until Close
 	cancel context.CancelFunc
 	done   chan struct{}
+	met    bool // it has had a server's tree; only Dial and then run use it
 
 	adopted chan net.Conn // what Adopt was given, until run has it
 
@@ -143,11 +144,17 @@ func (m *Mirror) greet(conn net.Conn) error {
 		return fmt.Errorf("the server speaks version %d, this drvhost %d", hello.Version, version)
 	}
 	tree := cm.New()
+	if !m.met {
+		tree = m.reg // it is empty, and nobody has it
+	}
 	for {
 		var e event
 		switch err := decode(conn, &e); {
 		case err != nil:
 			return err
+		case e.Ready && !m.met:
+			m.met = true
+			return nil
 		case e.Ready:
 			return m.match(tree)
 		case e.Change == nil:

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/driverhost/internal/throwaway"
 	"github.com/drvhost/drvhost/driverhost/sandbox"
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl"
@@ -24,11 +25,8 @@ import (
 // childArg is the first argument of such a process.
 const childArg = "drvhost-check-host"
 
-// The descriptors that it inherits.
-const (
-	messageFD = 3
-	fileFD    = 4
-)
+// fileFD is the descriptor of the driver's file, which it inherits.
+const fileFD = throwaway.MessageFD + 1
 
 // Init runs a throw-away host if this process is to be one, and then does not return. A program
 // that calls [Run] or [File] calls Init first, before it looks at its arguments.
@@ -36,7 +34,7 @@ func Init() {
 	if len(os.Args) == 6 && os.Args[1] == childArg {
 		processors, _ := strconv.Atoi(os.Args[3])
 		c := trial{sandbox: sandbox.Mode(os.Args[5]),
-			out:     os.NewFile(messageFD, "messages"),
+			out:     os.NewFile(throwaway.MessageFD, "messages"),
 			message: message{Verdict: newVerdict(os.Args[2])}}
 		c.run(os.NewFile(fileFD, os.Args[2]), driverhost.Options{Processors: processors,
 			FailMissing: os.Args[4] == "true"})

@@ -1,7 +1,6 @@
 package check
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -11,14 +10,13 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"runtime"
 	"strconv"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/drvhost/drvhost/driverhost/internal/throwaway"
 	"github.com/drvhost/drvhost/driverhost/sandbox"
 	"github.com/drvhost/drvhost/pe"
 )
@@ -168,48 +166,37 @@ type message struct {
 	HostError string `json:"host_error,omitempty"`
 }
 
-const (
-	maxMessage = 16 << 20 // bytes of a line
-	stderrKept = 4 << 10  // bytes that are kept of what a dying host says
-)
+const maxMessage = 16 << 20 // bytes of a line
 
 // inHost checks the driver in a host process of its own.
 func (v *Verdict) inHost(ctx context.Context, file *os.File, opts Options) error {
+	args := []string{childArg, v.File, strconv.Itoa(opts.Processors),
+		strconv.FormatBool(opts.FailMissing), string(cmp.Or(opts.Sandbox, sandbox.On))}
+	err := throwaway.Run(args, []*os.File{file}, func(p *throwaway.Process) error {
+		return v.watch(ctx, p, file, opts)
+	})
+	var host *HostError
+	if err == nil || errors.As(err, &host) || ctx.Err() != nil {
+		return err
+	}
+	return &HostError{v.File, err.Error()}
+}
+
+// watch follows the check to its end.
+func (v *Verdict) watch(ctx context.Context, p *throwaway.Process, file *os.File, opts Options) error {
 	timeout := opts.Timeout
 	if timeout <= 0 {
 		timeout = DefaultTimeout
 	}
-	from, to, err := os.Pipe()
-	if err != nil {
-		return &HostError{v.File, err.Error()}
-	}
-	defer from.Close()
-	// Started by name, the program could be another one by now.
-	cmd := exec.Command("/proc/self/exe", childArg, v.File, strconv.Itoa(opts.Processors),
-		strconv.FormatBool(opts.FailMissing), string(cmp.Or(opts.Sandbox, sandbox.On)))
-	cmd.ExtraFiles = []*os.File{to, file}
-	var said head
-	cmd.Stderr = &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	// The signal comes when the thread ends that started the process, so that one has to stay.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err = cmd.Start()
-	to.Close()
-	if err != nil {
-		return &HostError{v.File, err.Error()}
-	}
 	deadline, stop := context.WithTimeout(ctx, timeout)
 	defer stop()
-	kill := context.AfterFunc(deadline, func() { _ = cmd.Process.Kill() })
+	kill := context.AfterFunc(deadline, p.Kill)
 	defer kill()
 
 	hashed := make(chan string, 1)
 	go func() { hashed <- hash(file) }()
 	m := message{Verdict: newVerdict(v.File)}
-	lines := bufio.NewScanner(from)
-	lines.Buffer(nil, maxMessage)
-	for !m.Final && lines.Scan() {
+	for lines := p.Lines(maxMessage); !m.Final && lines.Scan(); {
 		next := message{Verdict: newVerdict(v.File)}
 		if json.Unmarshal(lines.Bytes(), &next) != nil {
 			break // a host that has lost its mind
@@ -219,21 +206,22 @@ func (v *Verdict) inHost(ctx context.Context, file *os.File, opts Options) error
 	name := v.File
 	*v = m.Verdict
 	v.File, v.Reason, v.SHA256 = name, m.Reason, <-hashed
+	how := ""
 	if m.Final {
 		// All is said. That the process is still taken down, which takes Linux milliseconds, need
 		// not be waited for.
 		kill()
 		go func() {
-			_ = cmd.Process.Kill()
-			_ = cmd.Wait()
+			p.Kill()
+			p.Wait("")
 		}()
 	} else {
 		// It has died or is about to be killed; or it has broken its messages, and is of no more
 		// use.
 		if deadline.Err() == nil {
-			_ = cmd.Process.Kill()
+			p.Kill()
 		}
-		err = cmd.Wait()
+		how = p.Wait("it ended without a verdict")
 		kill()
 	}
 	switch {
@@ -245,25 +233,12 @@ func (v *Verdict) inHost(ctx context.Context, file *os.File, opts Options) error
 	case deadline.Err() != nil:
 		v.Verdict, v.Reason = Timeout, fmt.Sprintf("it had not ended after %v", timeout)
 	default:
-		v.Verdict = Fault
-		v.Reason = strings.TrimSpace("the host process died: " + describe(err) + "\n" + said.String())
+		v.Verdict, v.Reason = Fault, "the host process died: "+how
 	}
 	if !m.Final && v.Stage == StageUnload {
 		v.Unload = UnloadFailed
 	}
 	return nil
-}
-
-// describe says how a process ended.
-func describe(err error) string {
-	if err == nil {
-		return "it ended without a verdict"
-	}
-	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return exit.ProcessState.String()
-	}
-	return err.Error()
 }
 
 // hash gives the SHA-256 of a file, by reads that leave its position alone.
@@ -274,14 +249,3 @@ func hash(f *os.File) string {
 	}
 	return hex.EncodeToString(h.Sum(nil))
 }
-
-// head keeps the first bytes that are written to it: a Go program that dies says why in its first
-// lines.
-type head struct{ b []byte }
-
-func (t *head) Write(p []byte) (int, error) {
-	t.b = append(t.b, p[:min(len(p), stderrKept-len(t.b))]...)
-	return len(p), nil
-}
-
-func (t *head) String() string { return string(t.b) }

@@ -3,7 +3,6 @@ package replay
 // A replay in a throw-away process: both sides of it.
 
 import (
-	"bufio"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -11,15 +10,12 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"runtime"
 	"slices"
-	"strings"
-	"syscall"
 	"time"
 
 	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/driverhost/internal/throwaway"
 	"github.com/drvhost/drvhost/driverhost/sandbox"
 	"github.com/drvhost/drvhost/irp/trace"
 	"github.com/drvhost/drvhost/pe"
@@ -39,9 +35,7 @@ type FileOptions struct {
 
 const (
 	childArg   = "drvhost-replay-host" // the first argument of such a process
-	messageFD  = 3                     // where it says how far it is
 	maxMessage = 256 << 20             // bytes of a report
-	stderrKept = 4 << 10
 	// lingering is how long a process may take to end whose limit has been reached.
 	lingering = 5 * time.Second
 )
@@ -59,7 +53,7 @@ func Init() {
 	if len(os.Args) != 4 || os.Args[1] != childArg {
 		return
 	}
-	to := json.NewEncoder(os.NewFile(messageFD, "messages"))
+	to := json.NewEncoder(os.NewFile(throwaway.MessageFD, "messages"))
 	var o FileOptions
 	err := json.Unmarshal([]byte(os.Args[3]), &o)
 	var m message
@@ -160,34 +154,24 @@ func File(ctx context.Context, session string, o FileOptions) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
-	from, to, err := os.Pipe()
-	if err != nil {
-		return nil, err
-	}
-	defer from.Close()
-	// Started by name, the program could be another one by now.
-	cmd := exec.CommandContext(ctx, "/proc/self/exe", childArg, session, string(options))
-	cmd.ExtraFiles = []*os.File{to}
-	var said head
-	cmd.Stderr = &said
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	// The signal comes when the thread ends that started the process, so that one has to stay.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	err = cmd.Start()
-	to.Close()
-	if err != nil {
-		return nil, err
-	}
-	// A process that says nothing any more is not waited for: it tells now and then where it is, and
-	// ends what takes too long.
-	limit := cmp.Or(o.Limit, DefaultLimit) + lingering
-	silent := time.AfterFunc(limit, func() { _ = cmd.Process.Kill() })
+	var r *Report
+	err = throwaway.Run([]string{childArg, session, string(options)}, nil,
+		func(p *throwaway.Process) (err error) {
+			r, err = watch(ctx, p, session, cmp.Or(o.Limit, DefaultLimit)+lingering)
+			return err
+		})
+	return r, err
+}
+
+// watch follows a replay to its end. A process that says nothing for that long is not waited for: it
+// tells now and then where it is, and ends what takes too long.
+func watch(ctx context.Context, p *throwaway.Process, session string, limit time.Duration) (*Report,
+	error) {
+	defer context.AfterFunc(ctx, p.Kill)()
+	silent := time.AfterFunc(limit, p.Kill)
 	defer silent.Stop()
 	last := message{}
-	lines := bufio.NewScanner(from)
-	lines.Buffer(nil, maxMessage)
-	for last.Report == nil && last.Error == "" && lines.Scan() {
+	for lines := p.Lines(maxMessage); last.Report == nil && last.Error == "" && lines.Scan(); {
 		next := message{}
 		if json.Unmarshal(lines.Bytes(), &next) != nil {
 			break // a process that has lost its mind
@@ -195,8 +179,8 @@ func File(ctx context.Context, session string, o FileOptions) (*Report, error) {
 		last = next
 		silent.Reset(limit)
 	}
-	_ = cmd.Process.Kill() // all is said, or it has died, or is of no more use
-	err = cmd.Wait()
+	p.Kill() // all is said, or it has died, or is of no more use
+	how := p.Wait("it ended")
 	switch {
 	case last.Report != nil:
 		return last.Report, nil
@@ -205,27 +189,13 @@ func File(ctx context.Context, session string, o FileOptions) (*Report, error) {
 	case ctx.Err() != nil:
 		return nil, ctx.Err()
 	}
-	return died(session, last.Line, err, said.String()), nil
+	return died(session, last.Line, how), nil
 }
 
 // died is the report of a process that has not given one.
-func died(session string, line int, err error, said string) *Report {
-	why := "it ended"
-	if err != nil {
-		why = err.Error()
-	}
+func died(session string, line int, how string) *Report {
 	return &Report{Session: session, Differences: []Difference{}, Stopped: &Difference{Line: line,
 		What:   fmt.Sprintf("the session, after line %d", line),
 		Device: "the host",
-		Text:   strings.TrimSpace("the host process died: " + why + "\n" + said)}}
+		Text:   "the host process died: " + how}}
 }
-
-// head keeps the first bytes that are written to it: a Go program that dies says why in its first lines.
-type head struct{ b []byte }
-
-func (t *head) Write(p []byte) (int, error) {
-	t.b = append(t.b, p[:min(len(p), stderrKept-len(t.b))]...)
-	return len(p), nil
-}
-
-func (t *head) String() string { return string(t.b) }

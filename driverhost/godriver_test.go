@@ -219,6 +219,34 @@ func TestAGoDriverBreaksTheRulesLikeAnyOther(t *testing.T) {
 	assert.Equal(t, nt.MULTIPLE_IRP_COMPLETE_REQUESTS, drivertest.Crash(t, h).Code)
 }
 
+// A host that is closed tells its drivers before it unloads them.
+func TestADriverIsToldOfShutdown(t *testing.T) {
+	r := &godriver.Recorder{Name: "Told"}
+	d := r.Driver()
+	entry, unload := d.Entry, d.Unload
+	atUnload := -1
+	d.Entry = func(c *godriver.Call) nt.Status {
+		status := entry(c)
+		require.Equal(t, nt.STATUS_SUCCESS, status)
+		device := c.Devices()[0].Object
+		assert.Equal(t, uint64(nt.STATUS_SUCCESS),
+			c.Export("IoRegisterShutdownNotification", uint64(device)))
+		return status
+	}
+	d.Unload = func(c *godriver.Call) {
+		atUnload = len(r.Received(nt.IRP_MJ_SHUTDOWN))
+		unload(c)
+	}
+	h, err := driverhost.New(driverhost.Options{})
+	require.NoError(t, err)
+	loadGo(t, h, d)
+	report, err := h.Close()
+	require.NoError(t, err)
+	assert.Empty(t, report.Stuck)
+	assert.Empty(t, report.Left)
+	assert.Equal(t, 1, atUnload)
+}
+
 // BenchmarkGoDriver reports an IOCTL of 64 bytes to a driver in Go, beside one to a native driver.
 func BenchmarkGoDriver(b *testing.B) {
 	data := bytes.Repeat([]byte("x"), 64)

@@ -250,3 +250,40 @@ func TestAKilledClientIsCleanedUpAfter(t *testing.T) {
 	assert.EqualValues(t, cmd.Process.Pid, closed.ProcessId, "in its process, until the last")
 	assert.Equal(t, `\killed`, closed.Name())
 }
+
+// A file that is open for synchronous I/O, and its duplicate, have one request under way at a time.
+func TestRequestsOfASynchronousFileTakeTurns(t *testing.T) {
+	dir := serve(t, drivertest.Load(t, fixture(t, "echo")))
+	open := func(opts ...client.Option) *client.File {
+		f, err := client.Open(`\\.\Echo`, append(opts, client.RuntimeDir(dir))...)
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = f.Close() }) // the test may have closed it
+		return f
+	}
+	watch, f := open(), open(client.Synchronous())
+	again, err := f.Duplicate()
+	require.NoError(t, err)
+	defer again.Close()
+	waiting := func() uint32 { return counts(t, remote{watch}).Waiting }
+	release := func() byte {
+		out := make([]byte, 4)
+		_, err := watch.DeviceIoControl(background, fixtures.IOCTL_ECHO_RELEASE, nil, out)
+		require.NoError(t, err)
+		return out[0]
+	}
+	first := async(background, remote{f}, fixtures.IOCTL_ECHO_PEND_FOREVER, nil, nil)
+	eventually(t, "pended", func() bool { return waiting() == 1 })
+	second := async(background, remote{again}, fixtures.IOCTL_ECHO_PEND_FOREVER, nil, nil)
+	for range 300 {
+		require.EqualValues(t, 1, waiting())
+	}
+	ctx, cancel := context.WithCancel(background)
+	third := async(ctx, remote{f}, fixtures.IOCTL_ECHO_BUFFERED, nil, nil)
+	cancel()
+	require.ErrorIs(t, (<-third).err, context.Canceled, "it was not its turn")
+	assert.EqualValues(t, 1, release())
+	require.NoError(t, (<-first).err)
+	eventually(t, "the second's turn", func() bool { return waiting() == 1 })
+	assert.EqualValues(t, 1, release())
+	require.NoError(t, (<-second).err)
+}

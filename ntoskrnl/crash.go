@@ -103,7 +103,7 @@ func (k *Kernel) StackTrace(b *ke.Bugcheck) (frames []StackFrame) {
 	if t == nil {
 		return nil
 	}
-	for _, f := range seh.WalkThread(t.Context(), k.Linker, maxStackFrames) {
+	for _, f := range seh.Walk(t.Context(), k.Linker, maxStackFrames) {
 		s := StackFrame{RIP: f.RIP, RSP: f.RSP}
 		if f.Module != nil {
 			s.Module, s.Offset = f.Module.Name(), f.Offset

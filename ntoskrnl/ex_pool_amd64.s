@@ -112,8 +112,20 @@ guardNext: \
 	JMP  guardNext \
 guarded:
 
-// PVOID ExAllocatePoolWithTag(POOL_TYPE type, SIZE_T size, ULONG tag). In the slow case R9 says whether
-// a block is taken already, and is in RCX.
+// GO_ON is the end of a routine that allocates: R9 says whether a block is taken already, and is in RCX.
+#define GO_ON \
+undone: \
+	MOVQ R11, CX \
+	MOVL $1, R9 \
+	JMP  end \
+empty: \
+	MOVB AX, IRQL \
+slow: \
+	XORL R9, R9 \
+end: \
+	END_MARK
+
+// PVOID ExAllocatePoolWithTag(POOL_TYPE type, SIZE_T size, ULONG tag)
 TEXT ·leafAllocatePoolWithTag(SB), NOSPLIT|NOFRAME, $0-0
 	XORL R9, R9
 	CMPL CX, $const_poolNx
@@ -129,19 +141,7 @@ known:
 	MOVQ R11, AX
 	RET
 
-undone:
-	MOVQ R11, CX
-	MOVL $1, R9
-	JMP  end
-
-empty:
-	MOVB AX, IRQL
-
-slow:
-	XORL R9, R9
-
-end:
-	END_MARK
+	GO_ON
 
 // PVOID ExAllocatePool2(POOL_FLAGS flags, SIZE_T size, ULONG tag): the same, zeroed.
 TEXT ·leafAllocatePool2(SB), NOSPLIT|NOFRAME, $0-0
@@ -169,19 +169,7 @@ zeroNext:
 	MOVQ R11, AX
 	RET
 
-undone:
-	MOVQ R11, CX
-	MOVL $1, R9
-	JMP  end
-
-empty:
-	MOVB AX, IRQL
-
-slow:
-	XORL R9, R9
-
-end:
-	END_MARK
+	GO_ON
 
 // PVOID ExAllocatePool(POOL_TYPE type, SIZE_T size). It goes on as ExAllocatePoolWithTag.
 TEXT ·leafAllocatePool(SB), NOSPLIT|NOFRAME, $0-0

@@ -81,3 +81,26 @@ func TestReinitialization(t *testing.T) {
 		assert.Zero(t, r.u64(seen), "once for each registration")
 	}
 }
+
+// What DriverEntry has registered is called once it has returned, and not when it failed.
+func TestALoadedDriverIsReinitialized(t *testing.T) {
+	for _, entry := range []nt.Status{nt.STATUS_SUCCESS, nt.STATUS_UNSUCCESSFUL} {
+		r := newRig(t)
+		seen := r.mem(16)
+		routine := r.routine(0x4C, 0x89, 0x02, 0xC3) // mov [rdx], r8; ret
+		image := &GoImage{Service: "again", Names: []string{"DriverEntry"}}
+		image.Routines = []GoRoutine{func(c *Call) uint64 {
+			c.Invoke(image.Driver, "IoRegisterDriverReinitialization", c.Arg(0), routine, seen)
+			assert.Zero(t, r.u64(seen), "not before DriverEntry has returned")
+			return uint64(uint32(entry))
+		}}
+		_, err := r.LoadGo(image)
+		if entry.Success() {
+			require.NoError(t, err)
+			assert.EqualValues(t, 1, r.u64(seen))
+		} else {
+			require.Error(t, err)
+			assert.Zero(t, r.u64(seen))
+		}
+	}
+}

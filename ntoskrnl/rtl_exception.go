@@ -191,7 +191,7 @@ func rtlRestoreContext(c *Call, context, _ guest.Addr) {
 
 // callers gives the return addresses on the stack of the call, from the caller's on.
 func (c *Call) callers(skip, n int) []guest.Addr {
-	frames := seh.WalkThread(c.ctx, c.Linker, skip+n)
+	frames := seh.Walk(c.ctx, c.Linker, skip+n)
 	frames = frames[min(skip, len(frames)):]
 	at := make([]guest.Addr, len(frames))
 	for i, f := range frames {

@@ -260,9 +260,3 @@ func (c *Call) Devices() (all []*Device) {
 	}
 	return all
 }
-
-func (d *Driver) device(a guest.Addr) *Device {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.devices[a]
-}

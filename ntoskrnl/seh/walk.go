@@ -33,23 +33,16 @@ func (f Frame) String() string {
 	return fmt.Sprintf("%s+%#x", f.Module.Name(), f.Offset)
 }
 
-// Walk gives the frames of a stack, the innermost first, at most max of them. It passes calls that
-// the kernel made through code of ntoskrnl.exe, which is a frame like any other, and ends at the
-// thread's beginning, or where the stack makes no sense: every frame must lie above the one before.
-func Walk(r Registers, linker *pe.Linker, max int) []Frame {
-	return walk(r, linker, max, func(a, b guest.Addr) bool { return a > b })
+// Walk gives the frames of a thread's stack as it is now, the innermost first, at most max of them. It
+// passes calls that the kernel made through code of ntoskrnl.exe, which is a frame like any other, goes
+// on from an expanded stack with the one before, and ends at the thread's beginning, or where the stack
+// makes no sense: every frame must lie above the one before.
+func Walk(c *engine.Context, linker *pe.Linker, max int) []Frame {
+	return walk(c, Guest(c), linker, max)
 }
 
-// WalkThread is Walk of a thread's stack as it is now. Where that is an expanded one, it goes on with
-// the stack before.
-func WalkThread(c *engine.Context, linker *pe.Linker, max int) []Frame {
-	return walk(Guest(c), linker, max, func(a, b guest.Addr) bool {
-		return above(c, uint64(a), uint64(b))
-	})
-}
-
-// walk is Walk with a rule for which of two stack pointers is above the other.
-func walk(r Registers, linker *pe.Linker, max int, above func(a, b guest.Addr) bool) []Frame {
+// walk is Walk from other registers than the thread's.
+func walk(c *engine.Context, r Registers, linker *pe.Linker, max int) []Frame {
 	t := Tables{linker}
 	var frames []Frame
 	for len(frames) < max {
@@ -70,7 +63,7 @@ func walk(r Registers, linker *pe.Linker, max int, above func(a, b guest.Addr) b
 		if err := t.unwind(nt.UNW_FLAG_NHANDLER, f, ok, &r, nil); err != nil {
 			break
 		}
-		if !above(r.RSP(), frame.RSP) || r.RSP()%8 != 0 {
+		if !above(c, uint64(r.RSP()), uint64(frame.RSP)) || r.RSP()%8 != 0 {
 			break
 		}
 	}

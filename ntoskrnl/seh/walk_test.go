@@ -41,7 +41,7 @@ func TestWalkPassesCallsThatGoMade(t *testing.T) {
 	require.Equal(t, engine.ExitFault, r.cpu.Run(r.ctx))
 
 	var got []guest.Addr
-	frames := Walk(Guest(r.ctx), r.linker, 100)
+	frames := Walk(r.ctx, r.linker, 100)
 	for _, f := range frames {
 		assert.Same(t, r.module, f.Module)
 		assert.Equal(t, f.RIP, r.module.Addr(f.Offset))
@@ -50,7 +50,7 @@ func TestWalkPassesCallsThatGoMade(t *testing.T) {
 	back := r.symbol("return")
 	assert.Equal(t, []guest.Addr{g + 1, f + 7, back, g + 1, f + 7, back}, got)
 	assert.Equal(t, g, r.module.Addr(frames[0].Function))
-	assert.Len(t, Walk(Guest(r.ctx), r.linker, 4), 4)
+	assert.Len(t, Walk(r.ctx, r.linker, 4), 4)
 	r.ctx.PopCall(&inner)
 	r.ctx.PopCall(&outer)
 }
@@ -60,7 +60,7 @@ func TestWalkStartsBehindAWildJump(t *testing.T) {
 	var saved engine.Saved
 	require.NoError(t, r.ctx.PushCall(&saved, r.symbol("return"), r.symbol("f"), 0, 0))
 	require.Equal(t, engine.ExitFault, r.cpu.Run(r.ctx))
-	frames := Walk(Guest(r.ctx), r.linker, 100)
+	frames := Walk(r.ctx, r.linker, 100)
 	require.Len(t, frames, 3)
 	assert.Zero(t, frames[0].RIP)
 	assert.Nil(t, frames[0].Module)
@@ -79,18 +79,18 @@ func TestWalkEndsWhereTheStackMakesNoSense(t *testing.T) {
 		"odd": regs.GPR[engine.RSP] + 1} {
 		bad := regs
 		bad.GPR[engine.RSP] = rsp
-		assert.Len(t, Walk(bad, r.linker, 100), 1, name)
+		assert.Len(t, walk(c, bad, r.linker, 100), 1, name)
 	}
 	// A machine frame that leads back into its own stack.
 	at := guest.Addr(saveFrame(r)) + engine.TrampolineAlloc
 	require.NoError(t, guest.StoreAddr(at, r.symbol("g")+1))
 	require.NoError(t, guest.StoreAddr(at+24, regs.RSP()))
-	assert.Len(t, Walk(regs, r.linker, 100), 3)
+	assert.Len(t, walk(c, regs, r.linker, 100), 3)
 }
 
 // saveFrame finds RSP of the trampoline's frame.
 func saveFrame(r *rig) uint64 {
-	for _, f := range Walk(Guest(r.ctx), r.linker, 100) {
+	for _, f := range Walk(r.ctx, r.linker, 100) {
 		if f.RIP == r.symbol("return") {
 			return uint64(f.RSP)
 		}

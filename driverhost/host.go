@@ -64,6 +64,7 @@ type Host struct {
 	onCrash   func(b *ke.Bugcheck)
 	crashOnce sync.Once
 	crashDone chan struct{}
+	crashTold chan struct{} // closed when clients have been told of a crash
 	// crashReport is made when the bugcheck comes.
 	crashReport atomic.Pointer[CrashReport]
 
@@ -99,7 +100,8 @@ func New(opts Options) (*Host, error) {
 	}
 	h := &Host{log: opts.Log.Named(logHost), wireLog: opts.Log.Named(logWire),
 		onCrash: opts.OnCrash, crashDone: make(chan struct{}),
-		sessions: make(map[*session]struct{}), procs: make(map[client]*process),
+		crashTold: make(chan struct{}),
+		sessions:  make(map[*session]struct{}), procs: make(map[client]*process),
 		claimed: make(map[string]bool), patience: opts.Patience}
 	if h.patience == 0 {
 		h.patience = defaultPatience
@@ -194,6 +196,7 @@ func (h *Host) crashed(b *ke.Bugcheck) {
 		if server != nil {
 			server.Abort(StatusGone, b.Error())
 		}
+		close(h.crashTold)
 		go func() {
 			defer close(h.crashDone)
 			for _, s := range sessions {
@@ -204,6 +207,13 @@ func (h *Host) crashed(b *ke.Bugcheck) {
 			}
 		}()
 	})
+}
+
+// awaitTold waits, after a crash, until clients have been told why: then their requests may fail.
+func (h *Host) awaitTold() {
+	if h.Crashed() != nil {
+		<-h.crashTold
+	}
 }
 
 const defaultPatience = 5 * time.Second

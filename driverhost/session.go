@@ -264,6 +264,7 @@ func (s *session) dispatch(r *irp.Request) (done bool) {
 		done = s.h.Kernel.IO.Start(s.t, r)
 	})
 	if err != nil {
+		s.h.awaitTold()
 		if !begun {
 			// The request is none that Abandon knows, but perhaps one that it has ended before.
 			r.Status, r.IOStatus, r.Information, r.Written = StatusGone, StatusGone, 0, 0
@@ -296,6 +297,7 @@ func (s *session) cancelAll() {
 
 // abandon fails all requests that are pending: no driver will complete them any more.
 func (s *session) abandon() {
+	s.h.awaitTold()
 	if o := s.open.Load(); o != nil {
 		o.AbandonAll(StatusGone)
 	}

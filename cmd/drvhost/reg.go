@@ -44,7 +44,7 @@ The FILE - is standard input or output, the latter in UTF-8.
 While the service manager runs (drvhost services) it is asked, and drivers see the change at
 once; whoever may not change services gets "Access is denied." Otherwise the registry's file
 in the state directory is used itself, and all of an import is there after a crash, or none.
-Volatile keys such as HKLM\Hardware are each host's own, and not seen here.
+Volatile keys such as HKLM\Hardware are gone when the machine starts again.
 
 The exit status is 0 or 1, as reg.exe's; messages of errors begin with "ERROR: ". With
 --format json query prints a line for each key: {"key", "values": [{"name", "type", "data"}],

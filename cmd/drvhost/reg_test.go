@@ -40,8 +40,9 @@ func serveRegistry(t *testing.T, dir string, write bool) (*cm.Registry, string) 
 	store, err := service.Open(filepath.Join(dir, service.RegistryFile),
 		func() *cm.Registry { return ntoskrnl.NewRegistry(0) })
 	require.NoError(t, err)
-	s := registry.NewServer(store.Registry, registry.ServerOptions{Batch: store.Batch,
-		MayWrite: func(_, _ uint32) bool { return write }})
+	s, err := registry.NewServer(store.Registry, registry.ServerOptions{Batch: store.Batch,
+		Settled: store.Settled, MayWrite: func(_, _ uint32) bool { return write }})
+	require.NoError(t, err)
 	socket := filepath.Join(dir, service.RegistrySocket)
 	l, err := service.ListenSocket(socket)
 	require.NoError(t, err)

@@ -114,10 +114,14 @@ func (a *app) services(f *servicesFlags) error {
 		return err
 	}
 	defer store.Close()
-	shared := registry.NewServer(store.Registry, registry.ServerOptions{Batch: store.Batch,
+	shared, err := registry.NewServer(store.Registry, registry.ServerOptions{Batch: store.Batch,
+		Settled: store.Settled,
 		MayWrite: func(uid, _ uint32) bool {
 			return uid == 0 || uid == uint32(os.Geteuid()) || slices.Contains(users, uid)
 		}})
+	if err != nil {
+		return err
+	}
 	defer shared.Close()
 	if err := os.Chmod(dir, 0o711); err != nil { // others may reach the socket, and see nothing else
 		return err

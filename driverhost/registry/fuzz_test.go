@@ -2,26 +2,31 @@ package registry
 
 import (
 	"bytes"
-	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
 	"os"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
-	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/cm"
 )
 
-// frames makes a stream of an input: each line is the JSON of a frame, but for lines that begin with
-// an exclamation mark, which are put into the stream as they are.
+// frames makes a stream of an input: each line, written in Go's way of a string without its quotes, is
+// a frame's kind and what is in it, but for lines that begin with an exclamation mark, which are put into
+// the stream as they are.
 func frames(data []byte) (stream []byte) {
 	for line := range bytes.Lines(data) {
 		line = bytes.TrimSuffix(line, []byte("\n"))
+		if s, err := strconv.Unquote(`"` + string(line) + `"`); err == nil {
+			line = []byte(s)
+		}
 		if raw, ok := bytes.CutPrefix(line, []byte("!")); ok {
 			stream = append(stream, raw...)
 			continue
@@ -31,6 +36,9 @@ func frames(data []byte) (stream []byte) {
 	}
 	return stream
 }
+
+// line is a frame as frames reads it.
+func line(f frame) string { return strings.Trim(strconv.Quote(string(f[4:])), `"`) + "\n" }
 
 // pair gives the two ends of a socket.
 func pair(t *testing.T) (a, b net.Conn) {
@@ -76,30 +84,44 @@ func tree(r *cm.Registry) string {
 // FuzzServer sends anything to a server. The connection ends with its sender, and another that was
 // there all the while has the server's tree.
 func FuzzServer(f *testing.F) {
-	const key = `"key":"\\REGISTRY\\MACHINE\\a"`
-	f.Add([]byte(`{"id":1,"changes":[{"op":1,` + key + `},{"op":4,` + key +
-		`,"name":"v","type":4,"data":"AQAAAA=="}]}`))
-	f.Add([]byte(`{"id":1,"changes":[{"op":1,` + key + `}]}` + "\n" +
-		`{"id":2,"changes":[{"op":3,` + key + `,"name":"b"},{"op":2,"key":"\\REGISTRY\\MACHINE\\b"}]}`))
-	f.Add([]byte(`{"id":1,"changes":[{"op":1,` + key + `,"link":true},{"op":4,` + key +
-		`,"name":"SymbolicLinkValue","type":6,"data":"XABSAA=="},{"op":6,` + key + `}]}`))
-	f.Add([]byte(`{"id":1,"changes":[{"op":9,"key":"a\\\\"},{}]}` + "\n" + `{"id":0}`))
+	const key = `\REGISTRY\MACHINE\a`
+	write := func(id, since uint64, all ...cm.Change) string {
+		f, before := newFrame(kindWrite).number(id).number(since), ""
+		for _, c := range all {
+			f = f.change(&c, before)
+			before = c.Key
+		}
+		return line(f)
+	}
+	one := cm.Change{Op: cm.OpCreateKey, Key: key}
+	f.Add([]byte(write(1, 0, one, cm.Change{Op: cm.OpSetValue, Key: key, Name: "v", Type: 4,
+		Data: []byte{1, 0, 0, 0}}) + line(newFrame(kindPull).number(2).number(1))))
+	f.Add([]byte(write(1, 9, one) + write(2, 1, cm.Change{Op: cm.OpRenameKey, Key: key, Name: "b"},
+		cm.Change{Op: cm.OpDeleteKey, Key: `\REGISTRY\MACHINE\b`})))
+	f.Add([]byte(write(1, 0, cm.Change{Op: cm.OpCreateKey, Key: key, Link: true, Volatile: true},
+		cm.Change{Op: cm.OpSetValue, Key: key, Name: "SymbolicLinkValue", Type: 6, Data: []byte(`\ R `)},
+		cm.Change{Op: cm.OpSetSecurity, Key: key})))
+	f.Add([]byte(line(newFrame(kindWait).number(1).number(2)) + line(newFrame(kindWait).number(2).number(2))))
+	f.Add([]byte(write(1, 0, cm.Change{Op: 9, Key: `a\\`}, cm.Change{}) + write(0, 0)))
 	f.Add([]byte("!\xff\xff\xff\xff{"))
 	f.Add([]byte("!\x05\x00\x00\x01[]"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		reg := cm.New()
-		s := NewServer(reg, ServerOptions{MayWrite: func(_, _ uint32) bool { return true },
+		s, err := NewServer(reg, ServerOptions{MayWrite: func(_, _ uint32) bool { return true },
 			Batch: func(f func() error) error { return f() }})
+		require.NoError(t, err)
 		near, far := pair(t)
 		other, follower := pair(t)
-		m := &Mirror{reg: cm.New(), waiting: map[uint64]chan nt.Status{}}
-		go s.serve(follower)
-		within(t, "the greeting", func() { require.NoError(t, m.greet(other)) })
-		go m.follow(other)
+		m := newMirror("")
+		defer m.close()
+		go s.ServeConn(follower)
+		within(t, "the greeting", func() { m.conn, err = m.greet(other) })
+		require.NoError(t, err)
+		go m.follow(m.conn)
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
-			s.serve(far)
+			s.ServeConn(far)
 		}()
 		go func() { // what it answers
 			var b [4096]byte
@@ -114,11 +136,9 @@ func FuzzServer(f *testing.F) {
 			_ = near.(*net.UnixConn).CloseWrite()
 		})
 		within(t, "the connection", func() { <-ended })
-		want := tree(reg)
-		for start := time.Now(); tree(m.reg) != want; time.Sleep(time.Millisecond) {
-			if time.Since(start) > fuzzPatience {
-				t.Fatalf("the other has\n%sand the server\n%s", tree(m.reg), want)
-			}
+		within(t, "a read", func() { m.fresh() })
+		if want := tree(reg); tree(m.reg) != want {
+			t.Fatalf("the other has\n%sand the server\n%s", tree(m.reg), want)
 		}
 		within(t, "the server", func() { _ = s.Close() })
 	})
@@ -126,29 +146,61 @@ func FuzzServer(f *testing.F) {
 
 // FuzzMirror has a server say anything to a mirror, which ends with the server.
 func FuzzMirror(f *testing.F) {
-	const hello, ready = `{"version":1}` + "\n", "\n" + `{"ready":true}` + "\n"
-	const key = `{"change":{"op":1,"key":"\\REGISTRY\\MACHINE\\a"}}`
-	f.Add([]byte(hello + key + ready))
-	f.Add([]byte(hello + key + ready + `{"change":{"op":3,"key":"\\REGISTRY\\MACHINE\\A","name":"b"}}` +
-		"\n" + `{"reply":1,"status":5}`))
-	f.Add([]byte(hello + key + ready + `{"change":{"op":2,"key":"\\REGISTRY\\MACHINE\\a"}}` + "\n" +
-		`{"change":{"op":4,"key":"\\REGISTRY\\MACHINE\\a","name":"v"}}`))
-	f.Add([]byte(hello + `{"change":{"op":4,"key":"\\REGISTRY\\USER","data":"AA=="}}` + ready))
-	f.Add([]byte(`{"version":2}`))
+	make1 := newFrame(kindTree).number(7).change(&cm.Change{Op: cm.OpCreateKey,
+		Key: `\REGISTRY\MACHINE\a`}, "")
+	ready := newFrame(kindDone).number(1).number(0).number(7)
+	log := func(n uint64, c cm.Change) string { return line(newFrame(kindLog).number(n).change(&c, "")) }
+	f.Add([]byte(line(make1) + line(ready)))
+	f.Add([]byte(line(make1) + log(8, cm.Change{Op: cm.OpRenameKey, Key: `\REGISTRY\MACHINE\A`,
+		Name: "b"}) + line(ready)))
+	f.Add([]byte(line(make1) + line(ready) + log(8, cm.Change{Op: cm.OpDeleteKey,
+		Key: `\REGISTRY\MACHINE\a`}) + log(9, cm.Change{Op: cm.OpSetValue, Key: `\REGISTRY\USER`})))
+	f.Add([]byte(log(1, cm.Change{Op: cm.OpDeleteValue, Key: `\REGISTRY\USER`}) + line(ready)))
 	f.Add([]byte("!\xff\xff\xff\x01{"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		near, far := pair(t)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		m := &Mirror{reg: cm.New(), ctx: ctx, cancel: cancel, waiting: map[uint64]chan nt.Status{}}
+		m := newMirror("")
+		defer m.close()
+		c, file, err := newCounter()
+		require.NoError(t, err)
+		defer c.close()
+		defer file.Close()
 		go func() {
+			p := peer{conn: near.(*net.UnixConn)}
+			if len(data) == 0 || data[0] != '?' { // else it does not even greet
+				_ = p.greet(file)
+			}
 			_, _ = near.Write(frames(data))
-			_ = near.Close()
+			_ = near.(*net.UnixConn).CloseWrite()
+			_, _ = io.Copy(io.Discard, near)
 		}()
 		within(t, "the mirror", func() {
-			if m.greet(far) == nil {
-				m.follow(far)
+			if conn, err := m.greet(far); err == nil {
+				m.follow(conn)
 			}
+			_ = far.Close()
 		})
 	})
+}
+
+func TestAServerOfAnotherVersionOrWithoutACounterIsRefused(t *testing.T) {
+	for _, c := range []struct {
+		fact, stream, want string
+	}{
+		{"another version", "\x02\x00\x00\x00\x01\x07", "version 7"},
+		{"no counter", "\x02\x00\x00\x00\x01\x02", "counter"},
+		{"something else", "\x02\x00\x00\x00\x05\x02", "malformed"},
+		{"half of it", "\x02\x00\x00", "EOF"},
+	} {
+		t.Run(c.fact, func(t *testing.T) {
+			near, far := pair(t)
+			_, err := near.Write([]byte(c.stream))
+			require.NoError(t, err)
+			require.NoError(t, near.(*net.UnixConn).CloseWrite())
+			m := newMirror("")
+			defer m.close()
+			_, err = m.greet(far)
+			require.ErrorContains(t, err, c.want)
+		})
+	}
 }

@@ -1,10 +1,13 @@
 package registry
 
 import (
+	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -12,6 +15,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,14 +38,24 @@ type Mirror struct {
 	ctx    context.Context // until Close
 	cancel context.CancelFunc
 	done   chan struct{}
-	met    bool // it has had a server's tree; only Dial and then run use it
 
 	adopted chan net.Conn // what Adopt was given, until run has it
 
-	mu      sync.Mutex
-	conn    net.Conn // nil while there is no server
-	next    uint64
-	waiting map[uint64]chan nt.Status
+	// Who reads the connection, Dial and then run, uses these alone.
+	met    bool         // this tree has once been a server's
+	tree   *cm.Registry // that is being told, or nil
+	treeAt uint64       // the change that it has come to
+
+	at atomic.Uint64 // the server's change that this tree has come to
+
+	sending sync.Mutex // held while a request is written
+
+	mu       sync.Mutex
+	conn     net.Conn // nil while there is no server
+	counter  *counter // of the server, the last one if there is none
+	next     uint64
+	waiting  map[uint64]chan nt.Status
+	watching uint64 // the request that waits for a change, or 0
 }
 
 // Dial connects to a server's socket and gives a mirror that has its tree. The context bounds that
@@ -50,17 +64,25 @@ type Mirror struct {
 // sandbox that forbids it. A write whose answer is lost, or takes longer than ten seconds, fails so
 // too, and may yet have been done.
 func Dial(ctx context.Context, socket string) (*Mirror, error) {
-	m := &Mirror{reg: cm.New(), socket: socket, done: make(chan struct{}),
-		adopted: make(chan net.Conn, 1), waiting: map[uint64]chan nt.Status{}}
-	m.reg.Forward = func(c cm.Change) nt.Status { return m.write(c) }
+	m := newMirror(socket)
 	conn, err := m.connect(ctx)
 	if err != nil {
+		m.close()
 		return nil, fmt.Errorf("registry %s: %w", socket, err)
 	}
-	m.ctx, m.cancel = context.WithCancel(context.Background())
 	m.conn = conn
 	go m.run(conn)
 	return m, nil
+}
+
+func newMirror(socket string) *Mirror {
+	m := &Mirror{reg: cm.New(), socket: socket, done: make(chan struct{}),
+		adopted: make(chan net.Conn, 1), waiting: map[uint64]chan nt.Status{}}
+	m.ctx, m.cancel = context.WithCancel(context.Background())
+	m.reg.Forward = func(c cm.Change) nt.Status { return m.write(c) }
+	m.reg.Fresh = m.fresh
+	m.reg.OnWatch = m.watch
+	return m
 }
 
 // Registry gives the tree.
@@ -71,7 +93,18 @@ func (m *Mirror) Close() error {
 	m.cancel()
 	m.lose()
 	<-m.done
+	m.close()
 	return nil
+}
+
+// close gives back what a mirror has besides its connection.
+func (m *Mirror) close() {
+	m.cancel()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.counter != nil {
+		m.counter.close()
+	}
 }
 
 // Adopt has the mirror follow the server at the other end of a connection, in place of the one that
@@ -106,18 +139,17 @@ func (m *Mirror) connect(ctx context.Context) (net.Conn, error) {
 	return m.meet(ctx, conn)
 }
 
-// meet reads the tree of the server at the other end, and makes this one like it.
+// meet asks the server at the other end for its tree, and makes this one like it.
 func (m *Mirror) meet(ctx context.Context, conn net.Conn) (net.Conn, error) {
-	conn = newBuffered(conn)
 	stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
-	err := m.greet(conn)
+	met, err := m.greet(conn)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return conn, nil
+	return met, nil
 }
 
 // dial connects to a socket whose path may be longer than a socket's address.
@@ -135,35 +167,173 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 	return d.DialContext(ctx, "unix", path)
 }
 
-func (m *Mirror) greet(conn net.Conn) error {
-	var hello event
-	if err := decode(conn, &hello); err != nil {
+// greet gives the connection as it is to be read from then on.
+func (m *Mirror) greet(conn net.Conn) (net.Conn, error) {
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
+		return nil, errors.New("the server is not at a unix socket")
+	}
+	m.tree = nil
+	m.at.Store(0) // another server counts for itself
+	pull, err := newFrame(kindPull).number(firstID).number(0).end()
+	if err == nil {
+		_, err = u.Write(pull)
+	}
+	if err == nil {
+		err = m.hello(u)
+	}
+	if err != nil {
+		return nil, err
+	}
+	met := newBuffered(conn)
+	for {
+		id, status, err := m.step(met)
+		switch {
+		case err != nil:
+			return nil, err
+		case status != nt.STATUS_SUCCESS:
+			return nil, status
+		case id == firstID && m.met:
+			return met, nil
+		case id != 0:
+			return nil, errFrame
+		}
+	}
+}
+
+// firstID is the first request on a connection.
+const firstID = 1
+
+// hello takes the server's greeting.
+func (m *Mirror) hello(conn *net.UnixConn) error {
+	var b [6]byte
+	oob := make([]byte, unix.CmsgSpace(4))
+	n, oobn, _, _, err := conn.ReadMsgUnix(b[:], oob)
+	if err != nil {
 		return err
 	}
-	if hello.Version != version {
-		return fmt.Errorf("the server speaks version %d, this drvhost %d", hello.Version, version)
-	}
-	tree := cm.New()
-	if !m.met {
-		tree = m.reg // it is empty, and nobody has it
-	}
-	for {
-		var e event
-		switch err := decode(conn, &e); {
-		case err != nil:
-			return err
-		case e.Ready && !m.met:
-			m.met = true
-			return nil
-		case e.Ready:
-			return m.match(tree)
-		case e.Change == nil:
-			return errors.New("the server's tree has something else in it")
+	fds, err := rights(oob[:oobn])
+	defer func() {
+		for _, fd := range fds {
+			_ = unix.Close(fd)
 		}
-		if status := tree.Apply(*e.Change); status != nt.STATUS_SUCCESS {
-			return fmt.Errorf("%v %s: %w", e.Change.Op, e.Change.Key, status)
-		}
+	}()
+	if err != nil {
+		return err
 	}
+	if _, err := io.ReadFull(conn, b[n:]); err != nil {
+		return err
+	}
+	hello, err := append(newFrame(kindHello), version).end()
+	switch {
+	case err != nil:
+		return err
+	case !bytes.Equal(b[:5], hello[:5]):
+		return errFrame
+	case b[5] != version:
+		return fmt.Errorf("the server speaks version %d, this drvhost %d", b[5], version)
+	case len(fds) != 1:
+		return errors.New("the server has not handed out its counter")
+	}
+	c, err := mapCounter(fds[0])
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.counter != nil {
+		m.counter.close()
+	}
+	m.counter = c
+	return nil
+}
+
+// rights gives the descriptors of a control message.
+func rights(oob []byte) (fds []int, err error) {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return nil, err
+	}
+	for i := range messages {
+		more, err := unix.ParseUnixRights(&messages[i])
+		if err != nil {
+			return fds, err
+		}
+		fds = append(fds, more...)
+	}
+	return fds, nil
+}
+
+// step does what a frame says. id is not 0 for the answer to a request.
+func (m *Mirror) step(conn net.Conn) (id uint64, status nt.Status, err error) {
+	kind, r, err := readFrame(conn, nil)
+	if err != nil {
+		return 0, 0, err
+	}
+	switch kind {
+	case kindTree:
+		at := r.number()
+		if m.tree == nil {
+			if m.tree, m.treeAt = m.reg, at; m.met {
+				m.tree = cm.New()
+			}
+		}
+		if at != m.treeAt {
+			return 0, 0, errFrame
+		}
+		return 0, 0, r.changes(func(c cm.Change) error { return apply(m.tree, c) })
+	case kindLog:
+		return 0, 0, m.log(r)
+	case kindDone:
+		id, status = r.number(), nt.Status(r.number())
+		if r.number(); r.failed || len(r.b) != 0 || id == 0 {
+			return 0, 0, errFrame
+		}
+		if m.tree != nil {
+			if m.met {
+				err = m.match(m.tree)
+			}
+			m.met, m.tree = true, nil
+			m.at.Store(m.treeAt)
+		}
+		return id, status, err
+	}
+	return 0, 0, errFrame
+}
+
+// log does changes, but for those that were done before.
+func (m *Mirror) log(r *reader) error {
+	n := r.number()
+	into, at := m.reg, m.at.Load()
+	if m.tree != nil {
+		into, at = m.tree, m.treeAt
+	} else if !m.met {
+		return errFrame
+	}
+	return r.changes(func(c cm.Change) error {
+		switch {
+		case n > at+1:
+			return errFrame
+		case n == at+1:
+			if err := apply(into, c); err != nil {
+				return err
+			}
+			if at = n; m.tree != nil {
+				m.treeAt = n
+			} else {
+				m.at.Store(n)
+			}
+		}
+		n++
+		return nil
+	})
+}
+
+func apply(r *cm.Registry, c cm.Change) error {
+	if status := r.Apply(c); status != nt.STATUS_SUCCESS {
+		return fmt.Errorf("%v %s: %w", c.Op, c.Key, status)
+	}
+	return nil
 }
 
 // item is what a change is about: the last change about the same makes it what it is.
@@ -180,15 +350,15 @@ func items(r *cm.Registry) map[item]cm.Change {
 	return all
 }
 
-// match makes the mirror's tree like another by what differs, so that only its watches fire. A key
-// that has volatile keys of this process below it stays.
+// match makes the mirror's tree like another by what differs, so that only its watches fire.
 func (m *Mirror) match(tree *cm.Registry) error {
 	here, there := items(m.reg), items(tree)
 	var gone []cm.Change
 	for i, c := range here {
 		other, ok := there[i]
-		// Class, link and the absence of a descriptor cannot be changed in place.
-		remade := ok && c.Op == cm.OpCreateKey && (c.Class != other.Class || c.Link != other.Link)
+		// These cannot be changed in place.
+		remade := ok && c.Op == cm.OpCreateKey && (c.Class != other.Class || c.Link != other.Link ||
+			c.Volatile != other.Volatile)
 		switch {
 		case ok && !remade:
 		case c.Op == cm.OpCreateKey:
@@ -211,8 +381,8 @@ func (m *Mirror) match(tree *cm.Registry) error {
 		if ok && old.Type == c.Type && slices.Equal(old.Data, c.Data) && old.Name == c.Name {
 			continue
 		}
-		if status := m.reg.Apply(c); status != nt.STATUS_SUCCESS {
-			return fmt.Errorf("%v %s: %w", c.Op, c.Key, status)
+		if err := apply(m.reg, c); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -228,6 +398,7 @@ func (m *Mirror) run(conn net.Conn) {
 			m.lose()
 			wait = backOffMin
 		}
+		conn = nil
 		var again <-chan time.Time
 		if may {
 			again = time.After(wait)
@@ -252,29 +423,36 @@ func (m *Mirror) run(conn net.Conn) {
 		}
 		m.conn = conn
 		m.mu.Unlock()
+		if conn != nil && m.reg.Watched() {
+			m.watch()
+		}
 	}
 }
 
-// follow does what the server says, in its order.
+// follow does what the server says, in its order, until the connection ends; what differs then is found
+// when there is another.
 func (m *Mirror) follow(conn net.Conn) {
 	for {
-		var e event
-		if decode(conn, &e) != nil {
+		id, status, err := m.step(conn)
+		if err != nil {
 			return
 		}
-		switch {
-		case e.Change != nil:
-			if m.reg.Apply(*e.Change) != nt.STATUS_SUCCESS {
-				return // what differs is found when connecting again
-			}
-		case e.Reply != 0:
-			m.mu.Lock()
-			answer := m.waiting[e.Reply]
-			delete(m.waiting, e.Reply)
-			m.mu.Unlock()
-			if answer != nil {
-				answer <- e.Status
-			}
+		if id == 0 {
+			continue
+		}
+		m.mu.Lock()
+		answer := m.waiting[id]
+		delete(m.waiting, id)
+		watched := id == m.watching
+		if watched {
+			m.watching = 0
+		}
+		m.mu.Unlock()
+		if answer != nil {
+			answer <- status
+		}
+		if watched {
+			go m.watched()
 		}
 	}
 }
@@ -286,11 +464,47 @@ func (m *Mirror) lose() {
 	if m.conn != nil {
 		_ = m.conn.Close()
 	}
-	m.conn = nil
+	m.conn, m.watching = nil, 0
 	for _, answer := range m.waiting {
 		answer <- nt.STATUS_REGISTRY_IO_FAILED
 	}
 	clear(m.waiting)
+}
+
+// fresh asks the server for what is missing here, if anything is. Without a server the tree is what it
+// was.
+func (m *Mirror) fresh() {
+	m.mu.Lock()
+	c, live := m.counter, m.conn != nil
+	m.mu.Unlock()
+	if !live {
+		return
+	}
+	if last, ok := c.load(); ok && last == m.at.Load() {
+		return
+	}
+	m.ask(kindPull)
+}
+
+// watch has the server tell when there is a later change, unless it is asked for that already.
+func (m *Mirror) watch() {
+	m.mu.Lock()
+	if m.conn == nil || m.watching != 0 {
+		m.mu.Unlock()
+		return
+	}
+	conn, id := m.conn, m.number()
+	m.watching = id
+	m.mu.Unlock()
+	m.send(conn, kindWait, id, nil) // if it fails, the next connection has it sent again
+}
+
+// watched follows a change that watches wait for.
+func (m *Mirror) watched() {
+	m.ask(kindPull)
+	if m.reg.Watched() {
+		m.watch()
+	}
 }
 
 // write asks the server for a change and waits until it has come back.
@@ -298,47 +512,68 @@ func (m *Mirror) write(c cm.Change) nt.Status {
 	if len(c.Data) > maxData {
 		return nt.STATUS_REGISTRY_QUOTA_LIMIT
 	}
+	return m.ask(kindWrite, c)
+}
+
+// ask sends a request and waits for its answer, after which what has happened until then is done here.
+func (m *Mirror) ask(kind byte, changes ...cm.Change) nt.Status {
 	answer := make(chan nt.Status, 1)
-	if !m.send(c, answer) {
+	m.mu.Lock()
+	conn, id := m.conn, m.number()
+	if conn != nil {
+		m.waiting[id] = answer
+	}
+	m.mu.Unlock()
+	if conn == nil {
 		return nt.STATUS_REGISTRY_IO_FAILED
 	}
+	m.send(conn, kind, id, changes) // if it fails, so does what waits
+	late := time.NewTimer(answerWait)
+	defer late.Stop()
 	select {
 	case status := <-answer:
 		return status
-	case <-time.After(answerWait):
-		m.cut()
+	case <-late.C:
+		_ = conn.Close() // and run makes another
 		return nt.STATUS_REGISTRY_IO_FAILED
 	}
 }
 
-func (m *Mirror) send(c cm.Change, answer chan nt.Status) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.conn == nil {
-		return false
-	}
-	m.next++
-	b, err := encode(request{ID: m.next, Changes: []cm.Change{c}})
-	if err != nil {
-		return false
-	}
-	m.waiting[m.next] = answer
-	err = m.conn.SetWriteDeadline(time.Now().Add(answerWait))
-	if err == nil {
-		_, err = m.conn.Write(b)
-	}
-	if err != nil {
-		delete(m.waiting, m.next)
-		_ = m.conn.Close()
-	}
-	return err == nil
+// number gives a request's number. m.mu is held.
+func (m *Mirror) number() uint64 {
+	m.next = max(m.next, firstID) + 1
+	return m.next
 }
 
-// cut ends the connection, so that run makes another.
-func (m *Mirror) cut() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.conn != nil {
-		_ = m.conn.Close()
+// send sends a request. An error ends the connection.
+func (m *Mirror) send(conn net.Conn, kind byte, id uint64, changes []cm.Change) {
+	f, before := newFrame(kind).number(id).number(m.at.Load()), ""
+	for i := range changes {
+		f = f.change(&changes[i], before)
+		before = changes[i].Key
+	}
+	b, err := f.end()
+	m.sending.Lock()
+	defer m.sending.Unlock()
+	if err == nil {
+		err = conn.SetWriteDeadline(time.Now().Add(answerWait))
+	}
+	if err == nil {
+		_, err = conn.Write(b)
+	}
+	if err != nil {
+		_ = conn.Close()
 	}
 }
+
+// buffered is a connection that is read by larger pieces.
+type buffered struct {
+	net.Conn
+	in *bufio.Reader
+}
+
+func newBuffered(conn net.Conn) *buffered {
+	return &buffered{conn, bufio.NewReaderSize(conn, bufferSize)}
+}
+
+func (b *buffered) Read(p []byte) (int, error) { return b.in.Read(p) }

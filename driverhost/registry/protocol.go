@@ -1,88 +1,211 @@
 package registry
 
+// The protocol. Both sides say frames: a length, four bytes little-endian, a kind, and that many bytes
+// less one; numbers in them are varints. A mirror begins, with a request:
+//
+//	pull   id, the change that it has come to
+//	write  id, the change that it has come to, changes
+//	wait   id, the change that it has come to
+//
+// The server greets once, before its first answer, with its version and the descriptor of its counter.
+// It answers in order, but for wait, whose answer comes when there are later changes and has none:
+//
+//	tree   the change that it has come to, changes that make a part of the whole tree
+//	log    the first one's number, changes in their order
+//	done   id, status, the change that the answer comes to
+//
+// Changes are numbered from 1 for each server. The whole tree comes, in its frames one after another
+// and then what has happened since, to who has 0 or is too far behind.
+
 import (
-	"bufio"
 	"encoding/binary"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"net"
 
-	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/cm"
 )
 
-// The protocol: frames of a length, four bytes little-endian, and that many bytes of JSON. The server
-// says its version, the changes that make its tree, ready, then changes and answers as they come.
+const version = 2
 
-const version = 1
-
+// The kinds of frames.
 const (
-	maxFrame  = 32 << 20 // bytes of a frame's JSON
-	maxData   = 16 << 20 // bytes of a value that is shared; base64 makes a third more of them
-	maxQueued = 64 << 20 // bytes that wait for a reader, beside the tree, before it is cut off
-	maxWrites = 4096     // changes of one request
+	kindHello = iota + 1
+	kindPull
+	kindWrite
+	kindWait
+	kindTree
+	kindLog
+	kindDone
 )
 
-// event is what the server says.
-type event struct {
-	Version int        `json:"version,omitempty"`
-	Change  *cm.Change `json:"change,omitempty"`
-	Ready   bool       `json:"ready,omitempty"`
-	Reply   uint64     `json:"reply,omitempty"` // the request's ID
-	Status  nt.Status  `json:"status,omitempty"`
+const (
+	maxFrame  = 32 << 20 // bytes of a frame
+	maxData   = 16 << 20 // bytes of a value that is shared
+	maxWrites = 4096     // changes of one request
+	treeFrame = 64 << 10 // bytes of changes after which a frame is full
+)
+
+// frame is a frame that grows; the length is filled in by end.
+type frame []byte
+
+func newFrame(kind byte) frame { return frame{0, 0, 0, 0, kind} }
+
+func (f frame) number(n uint64) frame { return binary.AppendUvarint(f, n) }
+
+func (f frame) text(s string) frame { return append(f.number(uint64(len(s))), s...) }
+
+// bytes appends bytes, of which nil is another thing than none.
+func (f frame) bytes(b []byte) frame {
+	if b == nil {
+		return f.number(0)
+	}
+	return append(f.number(uint64(len(b))+1), b...)
 }
 
-// request is what a mirror asks for.
-type request struct {
-	ID      uint64      `json:"id"`
-	Changes []cm.Change `json:"changes"`
-}
-
-func encode(v any) ([]byte, error) {
-	b, err := json.Marshal(v)
-	if err != nil {
-		return nil, err
-	}
-	if len(b) > maxFrame {
-		return nil, fmt.Errorf("registry: a frame of %d bytes, at most %d are allowed", len(b), maxFrame)
-	}
-	return append(binary.LittleEndian.AppendUint32(nil, uint32(len(b))), b...), nil
-}
-
-// decode reads a frame; memory is taken as its bytes come, not as its length says.
-func decode(r io.Reader, v any) error {
-	var head [4]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
-		return err
-	}
-	n := binary.LittleEndian.Uint32(head[:])
+func (f frame) end() ([]byte, error) {
+	n := len(f) - 4
 	if n > maxFrame {
-		return fmt.Errorf("registry: a frame of %d bytes, at most %d are allowed", n, maxFrame)
+		return nil, fmt.Errorf("registry: a frame of %d bytes, at most %d are allowed", n, maxFrame)
 	}
-	var b []byte
-	var err error
-	const plain = 64 << 10
-	if n <= plain {
-		b = make([]byte, n)
-		_, err = io.ReadFull(r, b)
-	} else if b, err = io.ReadAll(io.LimitReader(r, int64(n))); err == nil && len(b) < int(n) {
+	binary.LittleEndian.PutUint32(f, uint32(n))
+	return f, nil
+}
+
+// Beside its kind, the first byte of a change has flags.
+const (
+	opMask       = 0x0F
+	flagLink     = 0x10
+	flagVolatile = 0x20
+)
+
+// change appends a change. Of its key's path it has what differs from before, which is the path of the
+// change before it in the frame.
+func (f frame) change(c *cm.Change, before string) frame {
+	first := byte(c.Op) & opMask
+	if c.Link {
+		first |= flagLink
+	}
+	if c.Volatile {
+		first |= flagVolatile
+	}
+	same := 0
+	for same < len(before) && same < len(c.Key) && before[same] == c.Key[same] {
+		same++
+	}
+	f = append(f, first).number(uint64(same)).text(c.Key[same:])
+	switch c.Op {
+	case cm.OpCreateKey:
+		f = f.text(c.Class)
+	case cm.OpRenameKey, cm.OpDeleteValue:
+		f = f.text(c.Name)
+	case cm.OpSetValue:
+		f = f.text(c.Name).number(uint64(c.Type)).bytes(c.Data)
+	case cm.OpSetSecurity:
+		f = f.bytes(c.Data)
+	}
+	return f
+}
+
+// errFrame says that a frame is none.
+var errFrame = errors.New("registry: a malformed frame")
+
+// reader takes a frame apart. Once it has failed it gives zeroes.
+type reader struct {
+	b      []byte
+	failed bool
+}
+
+func (r *reader) number() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.b, r.failed = nil, true
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) take(n uint64) []byte {
+	if n > uint64(len(r.b)) {
+		r.b, r.failed = nil, true
+		return nil
+	}
+	b := r.b[:n:n]
+	r.b = r.b[n:]
+	return b
+}
+
+func (r *reader) text() string { return string(r.take(r.number())) }
+
+// bytes gives bytes of the frame itself.
+func (r *reader) bytes() []byte {
+	n := r.number()
+	if n == 0 {
+		return nil
+	}
+	return r.take(n - 1)
+}
+
+// changes calls f with the changes up to the frame's end.
+func (r *reader) changes(f func(c cm.Change) error) error {
+	before := ""
+	for len(r.b) > 0 {
+		first := r.b[0]
+		r.b = r.b[1:]
+		c := cm.Change{Op: cm.Op(first & opMask), Link: first&flagLink != 0,
+			Volatile: first&flagVolatile != 0}
+		same, rest := r.number(), r.take(r.number())
+		switch {
+		case same > uint64(len(before)):
+			return errFrame
+		case same == uint64(len(before)) && len(rest) == 0:
+			c.Key = before
+		default:
+			c.Key = before[:same] + string(rest)
+		}
+		before = c.Key
+		switch c.Op {
+		case cm.OpCreateKey:
+			c.Class = r.text()
+		case cm.OpRenameKey, cm.OpDeleteValue:
+			c.Name = r.text()
+		case cm.OpSetValue:
+			c.Name, c.Type, c.Data = r.text(), uint32(r.number()), r.bytes()
+		case cm.OpSetSecurity:
+			c.Data = r.bytes()
+		}
+		if r.failed {
+			return errFrame
+		}
+		if err := f(c); err != nil {
+			return err
+		}
+	}
+	if r.failed {
+		return errFrame
+	}
+	return nil
+}
+
+// readFrame reads a frame; memory is taken as its bytes come, not as its length says. buf is used if it
+// is large enough.
+func readFrame(in io.Reader, buf []byte) (kind byte, r *reader, err error) {
+	var head [5]byte
+	if _, err := io.ReadFull(in, head[:]); err != nil {
+		return 0, nil, err
+	}
+	n := int64(binary.LittleEndian.Uint32(head[:])) - 1
+	if n < 0 || n >= maxFrame {
+		return 0, nil, fmt.Errorf("registry: a frame of %d bytes, at most %d are allowed", n+1, maxFrame)
+	}
+	if n <= int64(len(buf)) {
+		_, err = io.ReadFull(in, buf[:n])
+		return head[4], &reader{b: buf[:n]}, err
+	}
+	b, err := io.ReadAll(io.LimitReader(in, n))
+	if err == nil && int64(len(b)) < n {
 		err = io.ErrUnexpectedEOF
 	}
-	if err != nil {
-		return err
-	}
-	return json.Unmarshal(b, v)
+	return head[4], &reader{b: b}, err
 }
-
-// buffered is a connection that is read by larger pieces.
-type buffered struct {
-	net.Conn
-	in *bufio.Reader
-}
-
-func newBuffered(conn net.Conn) *buffered {
-	return &buffered{conn, bufio.NewReaderSize(conn, bufferSize)}
-}
-
-func (b *buffered) Read(p []byte) (int, error) { return b.in.Read(p) }

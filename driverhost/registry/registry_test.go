@@ -27,7 +27,9 @@ func newTree(t *testing.T) *cm.Registry {
 }
 
 func serve(t *testing.T, r *cm.Registry, socket string, write bool) *registry.Server {
-	s := registry.NewServer(r, registry.ServerOptions{MayWrite: func(_, _ uint32) bool { return write }})
+	s, err := registry.NewServer(r, registry.ServerOptions{
+		MayWrite: func(_, _ uint32) bool { return write }})
+	require.NoError(t, err)
 	l, err := net.Listen("unix", socket)
 	require.NoError(t, err)
 	go func() { _ = s.Serve(l) }()
@@ -75,17 +77,136 @@ func TestTwoMirrorsThatWriteConvergeWithTheServer(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	// A write comes back behind all before it.
-	for _, m := range []*registry.Mirror{a, b} {
-		k, _, status := m.Registry().Create(nil, software+`\End`, cm.CreateOptions{})
-		require.Equal(t, nt.STATUS_SUCCESS, status)
-		require.Equal(t, nt.STATUS_SUCCESS, k.Set("end", nt.REG_DWORD, cm.DWord(1)))
-	}
 	want := dump(t, tree)
 	for _, m := range []*registry.Mirror{a, b} {
-		require.Eventually(t, func() bool { return dump(t, m.Registry()) == want }, 30*time.Second,
-			5*time.Millisecond)
+		require.Equal(t, want, dump(t, m.Registry()), "a read sees every write before it")
 	}
+}
+
+func TestAReadSeesEveryWriteBeforeIt(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	tree := newTree(t)
+	serve(t, tree, socket, true)
+	a, b := dial(t, socket), dial(t, socket)
+	mine, _, status := a.Registry().Create(nil, software+`\X`, cm.CreateOptions{Volatile: true})
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	others, status := b.Registry().Open(nil, software+`\X`, false)
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	info, status := others.Info()
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	require.True(t, info.Volatile)
+	servers, status := tree.Open(nil, software+`\X`, false)
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	for n := range uint32(500) {
+		writer, reader := mine, others
+		switch n % 3 {
+		case 1:
+			writer, reader = others, mine
+		case 2:
+			writer = servers
+		}
+		require.Equal(t, nt.STATUS_SUCCESS, writer.Set("v", nt.REG_DWORD, cm.DWord(n)))
+		v, status := reader.Value("v")
+		require.Equal(t, nt.STATUS_SUCCESS, status)
+		require.Equal(t, cm.DWord(n), v.Data)
+	}
+}
+
+func TestWatchesOfAMirrorFireForWhatOthersDo(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	tree := newTree(t)
+	serve(t, tree, socket, true)
+	m := dial(t, socket)
+	k, status := m.Registry().Open(nil, software, false)
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	other, status := tree.Open(nil, software, false)
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	for n := range uint32(50) { // one after another, as a driver waits that calls again
+		fired := make(chan struct{})
+		_, status = k.Watch(nt.REG_NOTIFY_CHANGE_LAST_SET, false, func() { close(fired) })
+		require.Equal(t, nt.STATUS_SUCCESS, status)
+		_, _, status := tree.Create(nil, fmt.Sprint(software, `\K`, n), cm.CreateOptions{})
+		require.Equal(t, nt.STATUS_SUCCESS, status, "which is for no watch of this filter")
+		require.Equal(t, nt.STATUS_SUCCESS, other.Set("v", nt.REG_DWORD, cm.DWord(n)))
+		select {
+		case <-fired:
+		case <-time.After(30 * time.Second):
+			t.Fatal("the watch has not fired")
+		}
+		v, status := k.Value("v")
+		require.Equal(t, nt.STATUS_SUCCESS, status)
+		require.Equal(t, cm.DWord(n), v.Data)
+	}
+}
+
+func TestAMirrorThatIsFarBehindIsToldTheWholeTree(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	tree := newTree(t)
+	serve(t, tree, socket, true)
+	m := dial(t, socket)
+	k, status := tree.Open(nil, software, false)
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	_, _, status = tree.Create(nil, software+`\Gone`, cm.CreateOptions{})
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	require.Equal(t, dump(t, tree), dump(t, m.Registry()))
+	gone, status := tree.Open(nil, software+`\Gone`, false)
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	require.Equal(t, nt.STATUS_SUCCESS, gone.Delete())
+	big := make([]byte, 100<<10)
+	for n := range 40 { // more than the server keeps
+		big[0] = byte(n)
+		require.Equal(t, nt.STATUS_SUCCESS, k.Set(fmt.Sprint("v", n%20), nt.REG_BINARY, big))
+	}
+	require.Equal(t, dump(t, tree), dump(t, m.Registry()))
+}
+
+func TestChangesOfOneRequestAreSeenTogether(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	tree := newTree(t)
+	var half, whole sync.RWMutex
+	within := make(chan struct{})
+	s, err := registry.NewServer(tree, registry.ServerOptions{
+		MayWrite: func(_, _ uint32) bool { return true },
+		Batch: func(f func() error) error {
+			half.Lock()
+			defer half.Unlock()
+			err := f()
+			close(within)
+			whole.RLock() // until the test says so
+			defer whole.RUnlock()
+			return err
+		},
+		Settled: func(f func()) {
+			half.RLock()
+			defer half.RUnlock()
+			f()
+		}})
+	require.NoError(t, err)
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	writer, reader := dial(t, socket), dial(t, socket)
+	whole.Lock()
+	written := make(chan nt.Status, 1)
+	go func() {
+		_, _, status := writer.Registry().Create(nil, software+`\X`, cm.CreateOptions{})
+		written <- status
+	}()
+	<-within
+	seen := make(chan nt.Status, 1)
+	go func() {
+		_, status := reader.Registry().Open(nil, software+`\X`, false)
+		seen <- status
+	}()
+	select {
+	case <-seen:
+		t.Fatal("half a request was seen")
+	case <-time.After(20 * time.Millisecond):
+	}
+	whole.Unlock()
+	require.Equal(t, nt.STATUS_SUCCESS, <-written)
+	require.Equal(t, nt.STATUS_SUCCESS, <-seen)
 }
 
 func TestAMirrorReadsOnWithoutItsServerAndFollowsTheNext(t *testing.T) {
@@ -154,8 +275,9 @@ func TestAMirrorThatCannotConnectIsReachedByTheNextServer(t *testing.T) {
 	}()
 	for n := range uint32(2) { // the second takes the first one's place while that still serves
 		tree := newTree(t)
-		s := registry.NewServer(tree,
+		s, err := registry.NewServer(tree,
 			registry.ServerOptions{MayWrite: func(_, _ uint32) bool { return true }})
+		require.NoError(t, err)
 		conn, err := net.Dial("unix", filepath.Join(dir, "mirror"))
 		require.NoError(t, err)
 		go s.ServeConn(conn)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -17,26 +18,46 @@ import (
 type ServerOptions struct {
 	// MayWrite says who may change the registry; nil is nobody. Whoever can connect may read.
 	MayWrite func(uid, gid uint32) bool
-	// Batch, if set, makes the changes of one request durable as one.
-	Batch func(func() error) error
+	// Batch, if set, makes the changes of f durable as one before it returns.
+	Batch func(f func() error) error
+	// Settled, if set, calls f while no Batch is half done.
+	Settled func(f func())
 }
 
 // Server is the side that has the registry.
 type Server struct {
-	reg  *cm.Registry
-	opts ServerOptions
+	reg         *cm.Registry
+	opts        ServerOptions
+	counter     *counter
+	counterFile *os.File // for mirrors
 
 	mu        sync.Mutex
 	closed    bool
+	history   history
 	listeners map[net.Listener]bool
 	peers     map[*peer]bool
+	strangers int                    // of the peers, those who may not write
+	waiting   map[*peer]waitForOther // for a change
 	wg        sync.WaitGroup
 }
 
+// waitForOther is a wait that has not been answered.
+type waitForOther struct{ id, since uint64 }
+
+// maxStrangers is how many may be connected at once who may not write.
+const maxStrangers = 64
+
 // NewServer makes a server of a registry, whose OnChange it puts itself behind: it is to be called
 // before others use the registry.
-func NewServer(reg *cm.Registry, opts ServerOptions) *Server {
-	s := &Server{reg: reg, opts: opts, listeners: map[net.Listener]bool{}, peers: map[*peer]bool{}}
+func NewServer(reg *cm.Registry, opts ServerOptions) (*Server, error) {
+	s := &Server{reg: reg, opts: opts, listeners: map[net.Listener]bool{}, peers: map[*peer]bool{},
+		waiting: map[*peer]waitForOther{}}
+	var err error
+	if s.counter, s.counterFile, err = newCounter(); err != nil {
+		return nil, err
+	}
+	s.history.last = 1 // so that 0 is nothing
+	s.counter.store(s.history.last)
 	before := reg.OnChange
 	reg.OnChange = func(c cm.Change) nt.Status {
 		if len(c.Data) > maxData {
@@ -50,7 +71,7 @@ func NewServer(reg *cm.Registry, opts ServerOptions) *Server {
 		s.tell(c)
 		return nt.STATUS_SUCCESS
 	}
-	return s
+	return s, nil
 }
 
 // Serve serves those who connect until the listener or the server is closed; then it gives
@@ -65,10 +86,14 @@ func (s *Server) Serve(l net.Listener) error {
 	s.mu.Unlock()
 	for {
 		conn, err := l.Accept()
-		if err != nil {
+		switch {
+		case err == nil:
+			go s.ServeConn(conn)
+		case errors.Is(err, unix.EMFILE), errors.Is(err, unix.ENFILE):
+			time.Sleep(10 * time.Millisecond) // until some are closed
+		default:
 			return err
 		}
-		go s.ServeConn(conn)
 	}
 }
 
@@ -89,6 +114,10 @@ func (s *Server) ServeConn(conn net.Conn) {
 // Close ends the listeners and all connections, and waits for them.
 func (s *Server) Close() error {
 	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
 	s.closed = true
 	var err error
 	for l := range s.listeners {
@@ -96,166 +125,221 @@ func (s *Server) Close() error {
 	}
 	clear(s.listeners)
 	for p := range s.peers {
-		p.cut()
+		_ = p.conn.Close()
 	}
 	s.mu.Unlock()
 	s.wg.Wait()
-	return err
+	s.counter.close()
+	return errors.Join(err, s.counterFile.Close())
 }
 
+// tell notes a change, and tells those who wait for one.
 func (s *Server) tell(c cm.Change) {
-	b, err := encode(event{Change: &c})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for p := range s.peers {
-		if err != nil {
-			p.cut()
-			continue
-		}
-		p.put(b)
+	s.history.add(&c)
+	s.counter.store(s.history.last)
+	for p, w := range s.waiting {
+		delete(s.waiting, p)
+		s.answerWait(p, w)
 	}
 }
 
-// peer is one connection; what it is told waits in order for its writer.
-type peer struct {
-	conn   net.Conn
-	mu     sync.Mutex
-	more   *sync.Cond
-	queue  [][]byte
-	queued int
-	gone   bool
-}
-
-func (p *peer) put(b []byte) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.queued += len(b); p.queued > maxQueued {
-		p.end()
+// answerWait answers a wait, from another goroutine. s.mu is held.
+func (s *Server) answerWait(p *peer, w waitForOther) {
+	if s.closed {
 		return
 	}
-	p.queue = append(p.queue, b)
-	p.more.Signal()
+	s.wg.Go(func() {
+		if p.done(w.id, nt.STATUS_SUCCESS, w.since) != nil {
+			_ = p.conn.Close()
+		}
+	})
 }
 
-func (p *peer) cut() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.end()
+// peer is one connection.
+type peer struct {
+	conn    *net.UnixConn
+	greeted bool
+	mu      sync.Mutex // held while an answer is written
 }
 
-func (p *peer) end() {
-	p.gone, p.queue = true, nil
-	_ = p.conn.Close()
-	p.more.Signal()
-}
-
-// bufferSize is how much is read or written at once, in bytes.
-const bufferSize = 16 << 10
+// bufferSize is how much is read at once, in bytes.
+const bufferSize = 4 << 10
 
 const writeWait = 10 * time.Second // for one frame, before a reader counts as dead
 
-// write sends the tree, then what comes.
-func (p *peer) write(tree []cm.Change) {
-	defer p.cut()
-	out := bufio.NewWriterSize(p.conn, bufferSize)
-	send := func(b []byte, err error) bool {
-		if err == nil {
-			err = p.conn.SetWriteDeadline(time.Now().Add(writeWait))
-		}
-		if err == nil {
-			_, err = out.Write(b)
-		}
-		return err == nil
+// greet says the server's version and hands out its counter.
+func (p *peer) greet(counter *os.File) error {
+	hello, err := append(newFrame(kindHello), version).end()
+	if err != nil {
+		return err
 	}
-	if !send(encode(event{Version: version})) {
-		return
+	if err := p.conn.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
+		return err
 	}
-	for i := range tree {
-		if !send(encode(event{Change: &tree[i]})) {
-			return
+	_, _, err = p.conn.WriteMsgUnix(hello, unix.UnixRights(int(counter.Fd())), nil)
+	return err
+}
+
+// send writes frames, and nothing comes between them.
+func (p *peer) send(frames ...[]byte) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, b := range frames {
+		if err := p.conn.SetWriteDeadline(time.Now().Add(writeWait)); err != nil {
+			return err
 		}
-	}
-	if !send(encode(event{Ready: true})) {
-		return
-	}
-	for {
-		p.mu.Lock()
-		if len(p.queue) == 0 && !p.gone {
-			p.mu.Unlock()
-			if out.Flush() != nil {
-				return
-			}
-			p.mu.Lock()
-		}
-		for len(p.queue) == 0 && !p.gone {
-			p.more.Wait()
-		}
-		if p.gone {
-			p.mu.Unlock()
-			return
-		}
-		b := p.queue[0]
-		p.queue = p.queue[1:]
-		p.queued -= len(b)
-		p.mu.Unlock()
-		if !send(b, nil) {
-			return
+		if _, err := p.conn.Write(b); err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+func (p *peer) done(id uint64, status nt.Status, at uint64, before ...[]byte) error {
+	b, err := newFrame(kindDone).number(id).number(uint64(status)).number(at).end()
+	if err != nil {
+		return err
+	}
+	if n := len(before); n > 0 && len(before[n-1])+len(b) <= treeFrame {
+		before[n-1] = append(before[n-1][:len(before[n-1]):len(before[n-1])], b...)
+		return p.send(before...)
+	}
+	return p.send(append(before, b)...)
 }
 
 func (s *Server) serve(conn net.Conn) {
-	p := &peer{conn: conn}
-	p.more = sync.NewCond(&p.mu)
-	defer p.cut()
-	write := s.mayWrite(conn)
-	var tree []cm.Change
-	open := false
-	s.reg.Snapshot(func(all []cm.Change) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if open = !s.closed; open {
-			tree, s.peers[p] = all, true
-		}
-	})
-	if !open {
+	defer conn.Close()
+	u, ok := conn.(*net.UnixConn)
+	if !ok {
 		return
 	}
-	s.wg.Add(1)
-	go func() {
-		defer s.wg.Done()
-		p.write(tree)
-	}()
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.peers, p)
-	}()
+	p := &peer{conn: u}
+	write := s.mayWrite(u)
+	if !s.enter(p, write) {
+		return
+	}
+	defer s.leave(p, write)
 	in := bufio.NewReaderSize(conn, bufferSize)
 	for {
-		var q request
-		if decode(in, &q) != nil || q.ID == 0 || len(q.Changes) > maxWrites {
-			return
-		}
-		status := nt.STATUS_ACCESS_DENIED
-		if write {
-			status = s.do(q.Changes)
-		}
-		b, err := encode(event{Reply: q.ID, Status: status})
+		kind, r, err := readFrame(in, nil)
 		if err != nil {
 			return
 		}
-		p.put(b)
+		id, since := r.number(), r.number()
+		if r.failed || id == 0 {
+			return
+		}
+		if !p.greeted {
+			p.greeted = true
+			if p.greet(s.counterFile) != nil {
+				return
+			}
+		}
+		status := nt.STATUS_SUCCESS
+		switch kind {
+		case kindPull:
+		case kindWrite:
+			var all []cm.Change
+			err := r.changes(func(c cm.Change) error {
+				if all = append(all, c); len(all) > maxWrites {
+					return errFrame
+				}
+				return nil
+			})
+			if err != nil {
+				return
+			}
+			if status = nt.STATUS_ACCESS_DENIED; write {
+				status = s.do(all)
+			}
+		case kindWait:
+			if !s.wait(p, waitForOther{id, since}) {
+				return
+			}
+			continue
+		default:
+			return
+		}
+		frames, at, err := s.since(since)
+		if err != nil || p.done(id, status, at, frames...) != nil {
+			return
+		}
 	}
 }
 
-// mayWrite asks about the process at the other end, SO_PEERCRED.
-func (s *Server) mayWrite(conn net.Conn) bool {
-	u, ok := conn.(*net.UnixConn)
-	if !ok || s.opts.MayWrite == nil {
+func (s *Server) enter(p *peer, write bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || !write && s.strangers >= maxStrangers {
 		return false
 	}
-	raw, err := u.SyscallConn()
+	if s.peers[p] = true; !write {
+		s.strangers++
+	}
+	return true
+}
+
+func (s *Server) leave(p *peer, write bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.peers, p)
+	delete(s.waiting, p)
+	if !write {
+		s.strangers--
+	}
+}
+
+// wait has a peer told when there is a later change. False if it waits already.
+func (s *Server) wait(p *peer, w waitForOther) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, twice := s.waiting[p]; twice {
+		return false
+	}
+	if w.since < s.history.last {
+		s.answerWait(p, w)
+	} else {
+		s.waiting[p] = w
+	}
+	return true
+}
+
+// since gives the frames for who has come to a change, and what they come to.
+func (s *Server) since(n uint64) (frames [][]byte, at uint64, err error) {
+	look := func() {
+		s.mu.Lock()
+		_, old := s.history.whole(n)
+		if !old {
+			frames, at, err = s.history.since(n)
+		}
+		s.mu.Unlock()
+		if !old {
+			return
+		}
+		s.reg.Snapshot(func(all []cm.Change) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			if err = s.history.keep(all); err == nil {
+				frames, at, err = s.history.since(n)
+			}
+		})
+	}
+	if s.opts.Settled != nil {
+		s.opts.Settled(look)
+	} else {
+		look()
+	}
+	return frames, at, err
+}
+
+// mayWrite asks about the process at the other end, SO_PEERCRED.
+func (s *Server) mayWrite(conn *net.UnixConn) bool {
+	if s.opts.MayWrite == nil {
+		return false
+	}
+	raw, err := conn.SyscallConn()
 	if err != nil {
 		return false
 	}
@@ -279,7 +363,7 @@ func (s *Server) do(all []cm.Change) nt.Status {
 		}
 		return nil
 	}
-	if len(all) < 2 || s.opts.Batch == nil {
+	if s.opts.Batch == nil {
 		_ = f()
 	} else if s.opts.Batch(f) != nil {
 		return nt.STATUS_REGISTRY_IO_FAILED
@@ -289,7 +373,8 @@ func (s *Server) do(all []cm.Change) nt.Status {
 
 func (s *Server) one(c cm.Change) nt.Status {
 	if c.Op == cm.OpCreateKey {
-		_, _, status := s.reg.Create(nil, c.Key, cm.CreateOptions{Class: c.Class, Link: c.Link})
+		_, _, status := s.reg.Create(nil, c.Key, cm.CreateOptions{Class: c.Class, Link: c.Link,
+			Volatile: c.Volatile})
 		return status
 	}
 	k, status := s.reg.Open(nil, c.Key, true)

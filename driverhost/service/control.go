@@ -199,8 +199,10 @@ func (c *Control) serve(conn *controlConn) {
 			return
 		}
 		if r.Do == doRegistry {
-			kept = true
-			c.side.Follow(&readAhead{conn.Conn, in})
+			if in.Buffered() == 0 { // else it does not wait until the host speaks
+				kept = true
+				c.side.Follow(conn.Conn)
+			}
 			return
 		}
 		image := make([]byte, r.Size)
@@ -213,14 +215,6 @@ func (c *Control) serve(conn *controlConn) {
 
 // doRegistry is the request that makes a connection one of the registry.
 const doRegistry = "registry"
-
-// readAhead is a connection of which some has been read.
-type readAhead struct {
-	net.Conn
-	in io.Reader
-}
-
-func (r *readAhead) Read(p []byte) (int, error) { return r.in.Read(p) }
 
 func (c *Control) do(r *hostRequest, image []byte) error {
 	switch r.Do {

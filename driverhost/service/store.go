@@ -16,14 +16,14 @@ import (
 	"github.com/drvhost/drvhost/ntoskrnl/cm"
 )
 
-// Store is a registry with a file. One process has it open at a time.
+// Store is a registry with a file. One process has it open at a time. What is volatile is in the file
+// too, for the next process, until the machine starts again.
 type Store struct {
-	// Registry is the tree. What is volatile in it is not in the file.
 	Registry *cm.Registry
 
 	db *bolt.DB
 
-	batch  sync.Mutex // held by Batch
+	batch  sync.RWMutex // held by Batch
 	mu     sync.Mutex
 	tx     *bolt.Tx // of the batch under way, or nil
 	broken error    // why nothing can be written any more
@@ -38,6 +38,7 @@ var (
 	bucketKeys   = []byte("keys")
 	bucketFormat = []byte("format")
 	formatKey    = []byte("version")
+	bootKey      = []byte("boot") // the machine's start that volatile keys are of
 )
 
 const formatVersion = "1"
@@ -47,6 +48,7 @@ type record struct {
 	Path     string   `json:"path"`
 	Class    string   `json:"class,omitempty"`
 	Link     bool     `json:"link,omitempty"`
+	Volatile bool     `json:"volatile,omitempty"`
 	Security []byte   `json:"security,omitempty"`
 	Values   []stored `json:"values,omitempty"`
 }
@@ -62,8 +64,13 @@ type stored struct {
 const lockWait = 100 * time.Millisecond
 
 // Open opens the store in a file, or makes it with what fresh gives. ErrInUse if another process has
-// it open; what cannot be understood is an error that names the key.
+// it open; what cannot be understood is an error that names the key. After another start of the machine
+// what is volatile is what fresh gives.
 func Open(path string, fresh func() *cm.Registry) (*Store, error) {
+	return open(path, bootID(), fresh)
+}
+
+func open(path, boot string, fresh func() *cm.Registry) (*Store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
@@ -75,7 +82,7 @@ func Open(path string, fresh func() *cm.Registry) (*Store, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	s := &Store{db: db}
-	if err := s.load(fresh); err != nil {
+	if err := s.load(boot, fresh); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), db.Close())
 	}
 	s.Registry.OnChange = s.change
@@ -99,14 +106,18 @@ func (s *Store) Err() error {
 	return s.broken
 }
 
-func (s *Store) load(fresh func() *cm.Registry) error {
+func (s *Store) load(boot string, fresh func() *cm.Registry) error {
 	return s.db.Update(func(tx *bolt.Tx) error {
 		if f := tx.Bucket(bucketFormat); f != nil {
 			if v := string(f.Get(formatKey)); v != formatVersion {
 				return fmt.Errorf("the registry has format %q, this drvhost knows %q", v, formatVersion)
 			}
 			s.Registry = cm.New()
-			return s.read(tx)
+			if string(f.Get(bootKey)) == boot {
+				return s.read(tx)
+			}
+			return errors.Join(dropVolatile(tx), s.read(tx), s.addVolatile(tx, fresh()),
+				f.Put(bootKey, []byte(boot)))
 		}
 		s.Registry = fresh()
 		f, err := tx.CreateBucket(bucketFormat)
@@ -121,15 +132,17 @@ func (s *Store) load(fresh func() *cm.Registry) error {
 				return err
 			}
 		}
-		return f.Put(formatKey, []byte(formatVersion))
+		return errors.Join(f.Put(formatKey, []byte(formatVersion)), f.Put(bootKey, []byte(boot)))
 	})
 }
+
+var errNoKeys = errors.New("the registry has no keys")
 
 // read puts the file's keys into the registry.
 func (s *Store) read(tx *bolt.Tx) error {
 	keys := tx.Bucket(bucketKeys)
 	if keys == nil {
-		return errors.New("the registry has no keys")
+		return errNoKeys
 	}
 	return keys.ForEach(func(k, v []byte) error {
 		var r record
@@ -145,9 +158,49 @@ func (s *Store) read(tx *bolt.Tx) error {
 	})
 }
 
+// dropVolatile takes the volatile keys out of the file.
+func dropVolatile(tx *bolt.Tx) error {
+	keys := tx.Bucket(bucketKeys)
+	if keys == nil {
+		return errNoKeys
+	}
+	var gone [][]byte
+	err := keys.ForEach(func(k, v []byte) error {
+		var r record
+		if err := json.Unmarshal(v, &r); err != nil {
+			return fmt.Errorf("key %s: %w", k, err)
+		}
+		if r.Volatile {
+			gone = append(gone, slices.Clone(k))
+		}
+		return nil
+	})
+	for _, k := range gone {
+		err = errors.Join(err, keys.Delete(k))
+	}
+	return err
+}
+
+// addVolatile adds what is volatile in another registry.
+func (s *Store) addVolatile(tx *bolt.Tx, from *cm.Registry) error {
+	for c := range from.Changes {
+		if !c.Volatile {
+			continue
+		}
+		if status := s.Registry.Apply(c); status != nt.STATUS_SUCCESS {
+			return fmt.Errorf("key %s: %v: %w", c.Key, c.Op, status)
+		}
+		if err := write(tx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // changes gives the changes that make a key.
 func (r *record) changes() []cm.Change {
-	list := []cm.Change{{Op: cm.OpCreateKey, Key: r.Path, Class: r.Class, Link: r.Link}}
+	list := []cm.Change{{Op: cm.OpCreateKey, Key: r.Path, Class: r.Class, Link: r.Link,
+		Volatile: r.Volatile}}
 	if r.Security != nil {
 		list = append(list, cm.Change{Op: cm.OpSetSecurity, Key: r.Path, Data: r.Security})
 	}
@@ -211,13 +264,20 @@ func (s *Store) Batch(f func() error) error {
 	return err
 }
 
+// Settled calls f while no batch is half done.
+func (s *Store) Settled(f func()) {
+	s.batch.RLock()
+	defer s.batch.RUnlock()
+	f()
+}
+
 // write puts a change into the file.
 func write(tx *bolt.Tx, c cm.Change) error {
 	keys := tx.Bucket(bucketKeys)
 	at := []byte(cm.Fold(c.Key))
 	switch c.Op {
 	case cm.OpCreateKey:
-		return put(keys, at, &record{Path: c.Key, Class: c.Class, Link: c.Link})
+		return put(keys, at, &record{Path: c.Key, Class: c.Class, Link: c.Link, Volatile: c.Volatile})
 	case cm.OpDeleteKey:
 		return keys.Delete(at)
 	case cm.OpRenameKey:

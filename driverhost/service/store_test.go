@@ -38,7 +38,8 @@ const software = `\Registry\Machine\Software`
 func dump(r *cm.Registry) string {
 	var b strings.Builder
 	for c := range r.Changes {
-		fmt.Fprintf(&b, "%v %s %q %d %x %v\n", c.Op, c.Key, c.Name, c.Type, c.Data, c.Link)
+		fmt.Fprintf(&b, "%v %s %q %d %x %v %v\n", c.Op, c.Key, c.Name, c.Type, c.Data, c.Link,
+			c.Volatile)
 	}
 	return b.String()
 }
@@ -88,6 +89,38 @@ func reopenScrambled(t *testing.T, seed uint64) {
 	require.NotEmpty(t, before)
 	require.NoError(t, s.Close())
 	assert.Equal(t, before, dump(openStore(t, path).Registry))
+}
+
+func TestWhatIsVolatileIsGoneWithTheMachinesStart(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "registry.db")
+	const hardware, plain = `\Registry\Machine\Hardware`, `\Registry\Machine\Plain`
+	fresh := func() *cm.Registry {
+		r := cm.New()
+		_, _, status := r.Create(nil, hardware, cm.CreateOptions{Volatile: true})
+		require.Equal(t, nt.STATUS_SUCCESS, status)
+		return r
+	}
+	there := func(s *Store, path string) bool {
+		_, status := s.Registry.Open(nil, path, false)
+		return status == nt.STATUS_SUCCESS
+	}
+	for i, start := range []struct {
+		boot string
+		here bool // what was made before
+	}{{"a", false}, {"a", true}, {"b", false}, {"b", true}} {
+		s, err := open(path, start.boot, fresh)
+		require.NoError(t, err)
+		assert.True(t, there(s, hardware))
+		assert.Equal(t, start.here, there(s, hardware+`\Made`), start.boot)
+		assert.Equal(t, i > 0, there(s, plain))
+		assert.Equal(t, start.here, there(s, plain+`\v\w`))
+		for _, path := range []string{hardware + `\Made`, plain, plain + `\v\w`} {
+			_, _, status := s.Registry.Create(nil, path, cm.CreateOptions{Parents: true,
+				Volatile: path != plain})
+			require.Equal(t, nt.STATUS_SUCCESS, status)
+		}
+		require.NoError(t, s.Close())
+	}
 }
 
 func TestAStoreIsOpenOnce(t *testing.T) {

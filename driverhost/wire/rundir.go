@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -34,6 +35,12 @@ const (
 
 // lockPatience is how long a claim waits for another process that holds the lock.
 const lockPatience = 5 * time.Second
+
+// How long it pauses between two attempts: first, and at most.
+const (
+	lockPause    = 20 * time.Microsecond
+	lockPauseMax = 2 * time.Millisecond
+)
 
 // RuntimeDir gives the runtime directory: $DRVHOST_RUNTIME_DIR, else $XDG_RUNTIME_DIR/drvhost, else
 // /run/drvhost. It need not exist.
@@ -223,6 +230,35 @@ func List(dir string) ([]Device, error) {
 	return out, nil
 }
 
+// probedAnyway is how many of the sockets whose process seems to live Sweep probes all the same: its
+// number may be another one's by now. All of a large directory would be a connection to each host from
+// every host that starts.
+const probedAnyway = 4
+
+// suspects gives the sockets of a runtime directory of which Sweep asks whether anybody listens.
+func suspects(dir string, names []string) (paths []string) {
+	var seem []string
+	for _, name := range names {
+		path := filepath.Join(dir, hostsDir, name)
+		if pid := socketPID(name); pid > 0 && !errors.Is(unix.Kill(pid, 0), unix.ESRCH) {
+			seem = append(seem, path)
+		} else {
+			paths = append(paths, path)
+		}
+	}
+	rand.Shuffle(len(seem), func(i, j int) { seem[i], seem[j] = seem[j], seem[i] })
+	return append(paths, seem[:min(probedAnyway, len(seem))]...)
+}
+
+// socketPID gives the process that a socket's name tells of, or 0.
+func socketPID(name string) int {
+	pid, err := strconv.Atoi(strings.SplitN(name, "-", 2)[0])
+	if err != nil {
+		return 0
+	}
+	return pid
+}
+
 // Sweep removes the sockets and links that dead hosts have left in the runtime directory dir.
 func Sweep(dir string) error {
 	unlock, err := lockRuntimeDir(dir)
@@ -242,12 +278,14 @@ func Sweep(dir string) error {
 		return err
 	}
 	known := map[string]bool{}
+	var sockets []string
 	for _, e := range hosts {
-		path := filepath.Join(dir, hostsDir, e.Name())
-		known[path] = true
-		if !strings.HasSuffix(e.Name(), ".sock") {
-			continue
+		known[filepath.Join(dir, hostsDir, e.Name())] = true
+		if strings.HasSuffix(e.Name(), ".sock") {
+			sockets = append(sockets, e.Name())
 		}
+	}
+	for _, path := range suspects(dir, sockets) {
 		if _, alive := probe(path); !alive {
 			dead[path] = true
 			remove(path)
@@ -304,8 +342,7 @@ func probe(path string) (pid int, alive bool) {
 		errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENOTDIR):
 		return 0, false
 	}
-	pid, _ = strconv.Atoi(strings.SplitN(filepath.Base(resolveLink(path)), "-", 2)[0])
-	return pid, true
+	return socketPID(filepath.Base(resolveLink(path))), true
 }
 
 // lockRuntimeDir keeps other processes from changing links until unlock is called.
@@ -315,7 +352,8 @@ func lockRuntimeDir(dir string) (unlock func(), err error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: path, Err: err}
 	}
-	for start := time.Now(); ; time.Sleep(time.Millisecond) {
+	pause := lockPause
+	for start := time.Now(); ; time.Sleep(pause) {
 		err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB)
 		if err == nil {
 			return func() { unix.Close(fd) }, nil
@@ -324,5 +362,6 @@ func lockRuntimeDir(dir string) (unlock func(), err error) {
 			unix.Close(fd)
 			return nil, &os.PathError{Op: "lock", Path: path, Err: err}
 		}
+		pause = min(2*pause, lockPauseMax)
 	}
 }

@@ -39,7 +39,7 @@ type Change struct {
 	Data     []byte `json:"data,omitempty"` // of the value; for OpSetSecurity the descriptor
 	Class    string `json:"class,omitempty"`
 	Link     bool   `json:"link,omitempty"`
-	Volatile bool   `json:"-"` // OnChange is not told of such
+	Volatile bool   `json:"volatile,omitempty"` // what is changed is gone with the system
 }
 
 // Apply does a change of another registry, without telling OnChange. Doing one again changes nothing:
@@ -90,7 +90,7 @@ func (r *Registry) apply(c Change) ([]*Watch, nt.Status) {
 			return nil, nt.STATUS_OBJECT_NAME_COLLISION
 		}
 		r.renameNode(n, c.Name)
-		return n.parent.changed(nt.REG_NOTIFY_CHANGE_NAME), nt.STATUS_SUCCESS
+		return r.changed(n.parent, nt.REG_NOTIFY_CHANGE_NAME), nt.STATUS_SUCCESS
 	case OpSetValue:
 		v := Value{c.Name, c.Type, slices.Clone(c.Data)}
 		if utf16Len(v.Name) > MaxValueName {
@@ -100,35 +100,37 @@ func (r *Registry) apply(c Change) ([]*Watch, nt.Status) {
 			return nil, nt.STATUS_REGISTRY_QUOTA_LIMIT
 		}
 		r.setValue(n, n.value(c.Name), v)
-		return n.changed(nt.REG_NOTIFY_CHANGE_LAST_SET), nt.STATUS_SUCCESS
+		return r.changed(n, nt.REG_NOTIFY_CHANGE_LAST_SET), nt.STATUS_SUCCESS
 	case OpDeleteValue:
 		if i := n.value(c.Name); i >= 0 {
 			r.removeValue(n, i)
 		}
-		return n.changed(nt.REG_NOTIFY_CHANGE_LAST_SET), nt.STATUS_SUCCESS
+		return r.changed(n, nt.REG_NOTIFY_CHANGE_LAST_SET), nt.STATUS_SUCCESS
 	case OpSetSecurity:
 		n.security = slices.Clone(c.Data)
-		return n.changed(nt.REG_NOTIFY_CHANGE_SECURITY), nt.STATUS_SUCCESS
+		return r.changed(n, nt.REG_NOTIFY_CHANGE_SECURITY), nt.STATUS_SUCCESS
 	}
 	return nil, nt.STATUS_INVALID_PARAMETER
 }
 
 func (r *Registry) applyCreate(parent *node, name string, c Change) ([]*Watch, nt.Status) {
-	k := &node{name: name, class: c.Class, link: c.Link}
+	k := &node{name: name, class: c.Class, link: c.Link, volatile: c.Volatile}
 	switch {
-	case parent == r.root || parent.volatile:
+	case parent == r.root:
 		return nil, nt.STATUS_ACCESS_DENIED
+	case parent.volatile && !c.Volatile:
+		return nil, nt.STATUS_CHILD_MUST_BE_VOLATILE
 	case parent.depth >= MaxDepth:
 		return nil, nt.STATUS_NAME_TOO_LONG
 	case r.used+k.cost() > QuotaBytes:
 		return nil, nt.STATUS_REGISTRY_QUOTA_LIMIT
 	}
 	r.insert(parent, k)
-	return parent.changed(nt.REG_NOTIFY_CHANGE_NAME), nt.STATUS_SUCCESS
+	return r.changed(parent, nt.REG_NOTIFY_CHANGE_NAME), nt.STATUS_SUCCESS
 }
 
-// Changes gives the changes that make a registry like this one, without what is volatile, of an
-// empty one: keys before what they hold.
+// Changes gives the changes that make a registry like this one of an empty one: keys before what they
+// hold.
 func (r *Registry) Changes(yield func(Change) bool) {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
@@ -154,17 +156,17 @@ func (r *Registry) Snapshot(f func([]Change)) {
 }
 
 func (n *node) changes(path string, yield func(Change) bool) bool {
-	if n.volatile {
-		return true
-	}
-	if n.depth > 1 && !yield(Change{Op: OpCreateKey, Key: path, Class: n.class, Link: n.link}) {
+	if n.depth > 1 && !yield(Change{Op: OpCreateKey, Key: path, Class: n.class, Link: n.link,
+		Volatile: n.volatile}) {
 		return false
 	}
-	if n.security != nil && !yield(Change{Op: OpSetSecurity, Key: path, Data: n.security}) {
+	if n.security != nil && !yield(Change{Op: OpSetSecurity, Key: path, Data: n.security,
+		Volatile: n.volatile}) {
 		return false
 	}
 	for _, v := range n.values {
-		if !yield(Change{Op: OpSetValue, Key: path, Name: v.Name, Type: v.Type, Data: v.Data}) {
+		if !yield(Change{Op: OpSetValue, Key: path, Name: v.Name, Type: v.Type, Data: v.Data,
+			Volatile: n.volatile}) {
 			return false
 		}
 	}

@@ -21,19 +21,29 @@ const (
 
 // Registry is a tree of keys. The zero value is not one; see New.
 type Registry struct {
-	// OnChange, if set, is told of each change of what is not volatile, before it is done; an error
-	// refuses it. It is set before the registry is used, and must not call the registry.
+	// OnChange, if set, is told of each change before it is done; an error refuses it. It is set before
+	// the registry is used, and must not call the registry.
 	OnChange func(Change) nt.Status
 
-	// Forward, if set, takes each such change in OnChange's place, to where the truth is; once it
+	// Forward, if set, takes each change in OnChange's place, to where the truth is; once it
 	// returns STATUS_SUCCESS the change has come back through Apply, and is not done again here. It
 	// runs without the lock, and is set before the registry is used.
 	Forward func(Change) nt.Status
+
+	// Fresh, if set, is called before anything is looked at, without the lock: it may Apply what has
+	// happened elsewhere. It is set before the registry is used.
+	Fresh func()
+
+	// OnWatch, if set, is told without the lock that there is another watch. It is set before the
+	// registry is used.
+	OnWatch func()
 
 	mu   sync.RWMutex
 	root *node
 	used int              // bytes that names and data take
 	now  func() time.Time // of changes
+
+	watches int // that have not been called
 }
 
 // node is a key of the tree.
@@ -132,6 +142,7 @@ func (n *node) path() string {
 
 // Path gives the key's path: \REGISTRY\MACHINE\Software.
 func (k *Key) Path() string {
+	k.r.refresh()
 	k.r.mu.RLock()
 	defer k.r.mu.RUnlock()
 	return k.n.path()
@@ -232,6 +243,7 @@ func (n *node) target() (string, nt.Status) {
 // STATUS_OBJECT_NAME_NOT_FOUND, STATUS_OBJECT_NAME_INVALID, STATUS_OBJECT_PATH_SYNTAX_BAD, and
 // STATUS_KEY_DELETED for from.
 func (r *Registry) Open(from *Key, path string, itself bool) (*Key, nt.Status) {
+	r.refresh()
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	n, names, status := r.start(from, path)
@@ -269,6 +281,7 @@ func (r *Registry) Create(from *Key, path string, o CreateOptions) (k *Key, crea
 }
 
 func (r *Registry) create(from *Key, path string, o CreateOptions) (*Key, bool, []*Watch, nt.Status) {
+	r.refresh()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, names, status := r.start(from, path)
@@ -295,7 +308,7 @@ func (r *Registry) create(from *Key, path string, o CreateOptions) (*Key, bool, 
 		if n, status = r.addKey(n, name, c); status != nt.STATUS_SUCCESS {
 			return nil, false, due, status
 		}
-		due = append(due, n.parent.changed(nt.REG_NOTIFY_CHANGE_NAME)...)
+		due = append(due, r.changed(n.parent, nt.REG_NOTIFY_CHANGE_NAME)...)
 	}
 	return &Key{r, n}, true, due, nt.STATUS_SUCCESS
 }
@@ -313,19 +326,24 @@ func (r *Registry) addKey(parent *node, name string, c Change) (*node, nt.Status
 	case r.used+k.cost() > QuotaBytes:
 		return nil, nt.STATUS_REGISTRY_QUOTA_LIMIT
 	}
-	if !k.volatile {
-		c.Key = parent.path() + `\` + name
-		if done, status := r.tell(c); status != nt.STATUS_SUCCESS {
-			return nil, status
-		} else if done {
-			if k = parent.child(name); k == nil {
-				return nil, nt.STATUS_KEY_DELETED
-			}
-			return k, nt.STATUS_SUCCESS
+	c.Key = parent.path() + `\` + name
+	if done, status := r.tell(c); status != nt.STATUS_SUCCESS {
+		return nil, status
+	} else if done {
+		if k = parent.child(name); k == nil {
+			return nil, nt.STATUS_KEY_DELETED
 		}
+		return k, nt.STATUS_SUCCESS
 	}
 	r.insert(parent, k)
 	return k, nt.STATUS_SUCCESS
+}
+
+// refresh has Fresh bring what has happened elsewhere.
+func (r *Registry) refresh() {
+	if r.Fresh != nil {
+		r.Fresh()
+	}
 }
 
 // tell asks whether a change may be done; done says that it has been, by Forward, for which the lock
@@ -352,6 +370,7 @@ func (k *Key) Delete() nt.Status {
 }
 
 func (k *Key) delete() ([]*Watch, nt.Status) {
+	k.r.refresh()
 	k.r.mu.Lock()
 	defer k.r.mu.Unlock()
 	n := k.n
@@ -361,22 +380,22 @@ func (k *Key) delete() ([]*Watch, nt.Status) {
 	case len(n.keys) > 0 || n.depth < 2:
 		return nil, nt.STATUS_CANNOT_DELETE
 	}
-	if !n.volatile {
-		if done, status := k.r.tell(Change{Op: OpDeleteKey, Key: n.path()}); done || status != nt.STATUS_SUCCESS {
-			return nil, status
-		}
+	c := Change{Op: OpDeleteKey, Key: n.path(), Volatile: n.volatile}
+	if done, status := k.r.tell(c); done || status != nt.STATUS_SUCCESS {
+		return nil, status
 	}
 	return k.r.remove(n), nt.STATUS_SUCCESS
 }
 
 // remove takes a key without subkeys out of the tree.
 func (r *Registry) remove(n *node) []*Watch {
-	due := append(n.changed(nt.REG_NOTIFY_CHANGE_NAME), n.watches...)
+	due := append(r.changed(n, nt.REG_NOTIFY_CHANGE_NAME), n.watches...)
+	r.watches -= len(n.watches)
 	n.watches = nil
 	i, _ := n.parent.find(n.fold)
 	n.parent.keys = slices.Delete(n.parent.keys, i, i+1)
 	n.parent.written = r.stamp()
-	due = append(due, n.parent.changed(nt.REG_NOTIFY_CHANGE_NAME)...)
+	due = append(due, r.changed(n.parent, nt.REG_NOTIFY_CHANGE_NAME)...)
 	n.deleted = true
 	r.used -= n.cost()
 	for i := range n.values {
@@ -422,6 +441,7 @@ func (k *Key) rename(name string) ([]*Watch, nt.Status) {
 	if name == "" || utf16Len(name) > MaxKeyName || strings.Contains(name, `\`) {
 		return nil, nt.STATUS_OBJECT_NAME_INVALID
 	}
+	k.r.refresh()
 	k.r.mu.Lock()
 	defer k.r.mu.Unlock()
 	n := k.n
@@ -435,14 +455,12 @@ func (k *Key) rename(name string) ([]*Watch, nt.Status) {
 			return nil, nt.STATUS_OBJECT_NAME_COLLISION
 		}
 	}
-	if !n.volatile {
-		c := Change{Op: OpRenameKey, Key: n.path(), Name: name}
-		if done, status := k.r.tell(c); done || status != nt.STATUS_SUCCESS {
-			return nil, status
-		}
+	c := Change{Op: OpRenameKey, Key: n.path(), Name: name, Volatile: n.volatile}
+	if done, status := k.r.tell(c); done || status != nt.STATUS_SUCCESS {
+		return nil, status
 	}
 	k.r.renameNode(n, name)
-	return n.parent.changed(nt.REG_NOTIFY_CHANGE_NAME), nt.STATUS_SUCCESS
+	return k.r.changed(n.parent, nt.REG_NOTIFY_CHANGE_NAME), nt.STATUS_SUCCESS
 }
 
 func (r *Registry) renameNode(n *node, name string) {
@@ -471,6 +489,7 @@ type Info struct {
 
 // Info gives what is known of the key.
 func (k *Key) Info() (Info, nt.Status) {
+	k.r.refresh()
 	k.r.mu.RLock()
 	defer k.r.mu.RUnlock()
 	n := k.n
@@ -492,6 +511,7 @@ func (k *Key) Info() (Info, nt.Status) {
 
 // Subkey gives the subkey of an index; they are in the order of their names. STATUS_NO_MORE_ENTRIES.
 func (k *Key) Subkey(index int) (Info, nt.Status) {
+	k.r.refresh()
 	k.r.mu.RLock()
 	switch {
 	case k.n.deleted:
@@ -508,6 +528,7 @@ func (k *Key) Subkey(index int) (Info, nt.Status) {
 
 // Security gives the key's own security descriptor, self-relative; nil if it has none.
 func (k *Key) Security() ([]byte, nt.Status) {
+	k.r.refresh()
 	k.r.mu.RLock()
 	defer k.r.mu.RUnlock()
 	if k.n.deleted {
@@ -524,19 +545,18 @@ func (k *Key) SetSecurity(descriptor []byte) nt.Status {
 }
 
 func (k *Key) setSecurity(descriptor []byte) ([]*Watch, nt.Status) {
+	k.r.refresh()
 	k.r.mu.Lock()
 	defer k.r.mu.Unlock()
 	n := k.n
 	if n.deleted {
 		return nil, nt.STATUS_KEY_DELETED
 	}
-	if !n.volatile {
-		c := Change{Op: OpSetSecurity, Key: n.path(), Data: descriptor}
-		if done, status := k.r.tell(c); done || status != nt.STATUS_SUCCESS {
-			return nil, status
-		}
+	c := Change{Op: OpSetSecurity, Key: n.path(), Data: descriptor, Volatile: n.volatile}
+	if done, status := k.r.tell(c); done || status != nt.STATUS_SUCCESS {
+		return nil, status
 	}
 	n.security = descriptor
 	n.written = k.r.stamp()
-	return n.changed(nt.REG_NOTIFY_CHANGE_SECURITY), nt.STATUS_SUCCESS
+	return k.r.changed(n, nt.REG_NOTIFY_CHANGE_SECURITY), nt.STATUS_SUCCESS
 }

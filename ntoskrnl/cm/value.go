@@ -15,6 +15,7 @@ func (n *node) value(name string) int {
 // Value gives a value by its name; the empty one is the key's default value.
 // STATUS_OBJECT_NAME_NOT_FOUND.
 func (k *Key) Value(name string) (Value, nt.Status) {
+	k.r.refresh()
 	k.r.mu.RLock()
 	defer k.r.mu.RUnlock()
 	if k.n.deleted {
@@ -29,6 +30,7 @@ func (k *Key) Value(name string) (Value, nt.Status) {
 
 // ValueAt gives the value of an index, in the order in which they came. STATUS_NO_MORE_ENTRIES.
 func (k *Key) ValueAt(index int) (Value, nt.Status) {
+	k.r.refresh()
 	k.r.mu.RLock()
 	defer k.r.mu.RUnlock()
 	switch {
@@ -55,6 +57,7 @@ func (k *Key) set(v Value) ([]*Watch, nt.Status) {
 		return nil, nt.STATUS_INVALID_PARAMETER
 	}
 	r, n := k.r, k.n
+	r.refresh()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -70,14 +73,13 @@ func (k *Key) set(v Value) ([]*Watch, nt.Status) {
 	if r.used+v.cost()-old > QuotaBytes {
 		return nil, nt.STATUS_REGISTRY_QUOTA_LIMIT
 	}
-	if !n.volatile {
-		c := Change{Op: OpSetValue, Key: n.path(), Name: v.Name, Type: v.Type, Data: v.Data}
-		if done, status := r.tell(c); done || status != nt.STATUS_SUCCESS {
-			return nil, status
-		}
+	c := Change{Op: OpSetValue, Key: n.path(), Name: v.Name, Type: v.Type, Data: v.Data,
+		Volatile: n.volatile}
+	if done, status := r.tell(c); done || status != nt.STATUS_SUCCESS {
+		return nil, status
 	}
 	r.setValue(n, i, v)
-	return n.changed(nt.REG_NOTIFY_CHANGE_LAST_SET), nt.STATUS_SUCCESS
+	return r.changed(n, nt.REG_NOTIFY_CHANGE_LAST_SET), nt.STATUS_SUCCESS
 }
 
 // setValue puts a value at index i, or with -1 behind the others.
@@ -101,6 +103,7 @@ func (k *Key) DeleteValue(name string) nt.Status {
 
 func (k *Key) deleteValue(name string) ([]*Watch, nt.Status) {
 	r, n := k.r, k.n
+	r.refresh()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if n.deleted {
@@ -110,14 +113,12 @@ func (k *Key) deleteValue(name string) ([]*Watch, nt.Status) {
 	if i < 0 {
 		return nil, nt.STATUS_OBJECT_NAME_NOT_FOUND
 	}
-	if !n.volatile {
-		c := Change{Op: OpDeleteValue, Key: n.path(), Name: n.values[i].Name}
-		if done, status := r.tell(c); done || status != nt.STATUS_SUCCESS {
-			return nil, status
-		}
+	c := Change{Op: OpDeleteValue, Key: n.path(), Name: n.values[i].Name, Volatile: n.volatile}
+	if done, status := r.tell(c); done || status != nt.STATUS_SUCCESS {
+		return nil, status
 	}
 	r.removeValue(n, i)
-	return n.changed(nt.REG_NOTIFY_CHANGE_LAST_SET), nt.STATUS_SUCCESS
+	return r.changed(n, nt.REG_NOTIFY_CHANGE_LAST_SET), nt.STATUS_SUCCESS
 }
 
 func (r *Registry) removeValue(n *node, i int) {

@@ -23,14 +23,30 @@ func (k *Key) Watch(filter uint32, tree bool, f func()) (*Watch, nt.Status) {
 	if filter == 0 || filter&^all != 0 {
 		return nil, nt.STATUS_INVALID_PARAMETER
 	}
-	k.r.mu.Lock()
-	defer k.r.mu.Unlock()
-	if k.n.deleted {
+	r := k.r
+	r.refresh()
+	w := &Watch{n: k.n, filter: filter, tree: tree, f: f}
+	r.mu.Lock()
+	deleted := k.n.deleted
+	if !deleted {
+		k.n.watches = append(k.n.watches, w)
+		r.watches++
+	}
+	r.mu.Unlock()
+	if deleted {
 		return nil, nt.STATUS_KEY_DELETED
 	}
-	w := &Watch{n: k.n, filter: filter, tree: tree, f: f}
-	k.n.watches = append(k.n.watches, w)
+	if r.OnWatch != nil {
+		r.OnWatch()
+	}
 	return w, nt.STATUS_SUCCESS
+}
+
+// Watched says whether there are watches that wait.
+func (r *Registry) Watched() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.watches > 0
 }
 
 // Unwatch takes a watch back, and reports whether its function has not been called and will not be.
@@ -42,16 +58,18 @@ func (k *Key) Unwatch(w *Watch) bool {
 		return false
 	}
 	w.n.watches = slices.Delete(w.n.watches, i, i+1)
+	k.r.watches--
 	return true
 }
 
 // changed takes the watches that a change of this kind at n is for.
-func (n *node) changed(kind uint32) (due []*Watch) {
+func (r *Registry) changed(n *node, kind uint32) (due []*Watch) {
 	for at := n; at != nil; at = at.parent {
 		at.watches = slices.DeleteFunc(at.watches, func(w *Watch) bool {
 			hit := w.filter&kind != 0 && (at == n || w.tree)
 			if hit {
 				due = append(due, w)
+				r.watches--
 			}
 			return hit
 		})

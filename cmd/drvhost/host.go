@@ -38,16 +38,20 @@ func (a *app) hostCommand() *cobra.Command {
 			if err != nil {
 				return usage("the service manager starts this command: %w", err)
 			}
+			connected := make(chan error, 1)
 			if managers != "" {
-				ctx, stop := context.WithTimeout(context.Background(), registryPatience)
-				defer stop()
-				if mirror, err = registry.Dial(ctx, managers); err != nil {
-					return err
-				}
+				mirror = registry.NewMirror(managers)
 				flags.given = mirror.Registry()
+				go func() { // beside the start of the host
+					ctx, stop := context.WithTimeout(context.Background(), registryPatience)
+					defer stop()
+					connected <- mirror.Connect(ctx)
+				}()
+			} else {
+				connected <- nil
 			}
 			l, err := a.newLoading(&flags, &box, crashDir)
-			if err != nil {
+			if err = errors.Join(err, <-connected); err != nil {
 				return err
 			}
 			s := &serviceHost{loading: l, control: control, mirror: mirror,

@@ -58,24 +58,36 @@ type Mirror struct {
 	watching uint64 // the request that waits for a change, or 0
 }
 
-// Dial connects to a server's socket and gives a mirror that has its tree. The context bounds that
-// alone. When the connection ends the mirror can be read on, writes fail with
-// STATUS_REGISTRY_IO_FAILED, and it connects again by itself, unless the process has entered a
-// sandbox that forbids it. A write whose answer is lost, or takes longer than ten seconds, fails so
-// too, and may yet have been done.
+// Dial gives a mirror of the server that listens at a socket, which has its tree: see [Mirror.Connect].
 func Dial(ctx context.Context, socket string) (*Mirror, error) {
-	m := newMirror(socket)
-	conn, err := m.connect(ctx)
-	if err != nil {
-		m.close()
-		return nil, fmt.Errorf("registry %s: %w", socket, err)
+	m := NewMirror(socket)
+	if err := m.Connect(ctx); err != nil {
+		return nil, err
 	}
-	m.conn = conn
-	go m.run(conn)
 	return m, nil
 }
 
-func newMirror(socket string) *Mirror {
+// Connect connects a new mirror and waits until it has the server's tree, before which nobody is to use
+// the registry. It is called once, and the context bounds it alone; after an error the mirror is closed.
+//
+// When the connection ends the mirror can be read on, writes fail with STATUS_REGISTRY_IO_FAILED, and it
+// connects again by itself, unless the process has entered a sandbox that forbids it. A write whose
+// answer is lost, or takes longer than ten seconds, fails so too, and may yet have been done.
+func (m *Mirror) Connect(ctx context.Context) error {
+	conn, err := m.connect(ctx)
+	if err != nil {
+		m.close()
+		return fmt.Errorf("registry %s: %w", m.socket, err)
+	}
+	m.mu.Lock()
+	m.conn = conn
+	m.mu.Unlock()
+	go m.run(conn)
+	return nil
+}
+
+// NewMirror makes a mirror of the server that listens at a socket, for Connect.
+func NewMirror(socket string) *Mirror {
 	m := &Mirror{reg: cm.New(), socket: socket, done: make(chan struct{}),
 		adopted: make(chan net.Conn, 1), waiting: map[uint64]chan nt.Status{}}
 	m.ctx, m.cancel = context.WithCancel(context.Background())

@@ -11,8 +11,8 @@
 // socket hosts/NAME/control.sock, both made by the manager before it forks: at each moment either
 // nobody has the lock and there is no host, or there is one (or will be, at once) and it can be
 // connected to. So nothing is started twice, whenever a manager is killed. What was wanted of a
-// service lies in hosts/NAME/state.json, with the machine's boot: a start that had begun is ended by
-// the next manager, a stop too, and a host that died meanwhile is a failure.
+// service is the last line of hosts/NAME/state.json, with the machine's boot: a start that had begun is
+// ended by the next manager, a stop too, and a host that died meanwhile is a failure.
 //
 // The package may import nt, ntoskrnl/cm and go-hclog. Lock order: Manager.admin and runtime.op are
 // each outermost or runtime.op before Manager.admin; then unit.op, Manager.mu, the registry's own,

@@ -266,7 +266,7 @@ func (m *Manager) find() error {
 		if err != nil {
 			continue
 		}
-		if u.key = keyOf(b); unitName(u.key) != d.Name() {
+		if u.key = lastRecord(b).Key; unitName(u.key) != d.Name() {
 			continue
 		}
 		m.mu.Lock()

@@ -4,6 +4,7 @@ package service
 // and what is wanted of its services.
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -43,6 +44,7 @@ type unit struct {
 	// ending says that the host's end was asked for; guarded by Manager.mu.
 	ending bool
 	state  unitRecord // guarded by Manager.mu
+	lines  int        // of the state file; guarded by Manager.mu
 }
 
 // wish is what is wanted of a service.
@@ -55,7 +57,7 @@ const (
 	wishStopped  wish = "stopped"  // it was stopped, and the manager's start leaves it so
 )
 
-// unitRecord is what outlives the manager, in state.json.
+// unitRecord is what outlives the manager: the last line of state.json.
 type unitRecord struct {
 	Key      string                 `json:"key"`
 	Boot     string                 `json:"boot"` // of the machine; of another one nothing counts
@@ -103,35 +105,74 @@ func bootID() string {
 // machine, is nothing.
 func (u *unit) readState(boot string) {
 	b, err := os.ReadFile(filepath.Join(u.dir, unitState))
-	var r unitRecord
-	if err == nil && json.Unmarshal(b, &r) == nil && r.Boot == boot {
-		u.state = r
-		for name, rec := range r.Services {
-			if rec == nil {
-				delete(r.Services, name)
-			}
+	if err == nil {
+		if r := lastRecord(b); r.Boot == boot {
+			u.state = r
+		}
+	}
+	for name, rec := range u.state.Services {
+		if rec == nil {
+			delete(u.state.Services, name)
 		}
 	}
 	u.state.Key, u.state.Boot = u.key, boot
 	if u.state.Services == nil {
 		u.state.Services = map[string]*remembered{}
 	}
+	u.lines = bytes.Count(b, []byte("\n"))
 }
 
-// writeState writes it, in a way that leaves the old or the new one.
+// lastRecord gives the last whole line of a state file. A manager that was killed may have left a part
+// of one behind it.
+func lastRecord(file []byte) (r unitRecord) {
+	for line := range bytes.Lines(file) {
+		var next unitRecord
+		if json.Unmarshal(line, &next) == nil {
+			r = next
+		}
+	}
+	return r
+}
+
+// maxStateLines is how many lines a state file has before it is begun anew.
+const maxStateLines = 100
+
+// writeState writes it, in a way that leaves the old or the new one: a line behind the others, which
+// takes the tenth part of what a file in place of another does.
 func (u *unit) writeState() error {
 	b, err := json.Marshal(&u.state)
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(u.dir, 0o700); err != nil {
-		return err
-	}
+	b = append(b, '\n')
 	path := filepath.Join(u.dir, unitState)
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+	if u.lines == 0 || u.lines >= maxStateLines {
+		if err := os.MkdirAll(u.dir, 0o700); err != nil {
+			return err
+		}
+		if err := os.WriteFile(path+".new", b, 0o600); err != nil {
+			return err
+		}
+		step("state")
+		defer step("state written")
+		u.lines = 1
+		return os.Rename(path+".new", path)
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		u.lines = 0
+		return u.writeState()
+	}
+	if err != nil {
 		return err
 	}
-	return os.Rename(path+".new", path)
+	step("state")
+	defer step("state written")
+	u.lines++
+	if _, err = f.Write(append([]byte{'\n'}, b...)); err != nil { // it ends half a line, too
+		u.lines = 0
+	}
+	return errors.Join(err, f.Close())
 }
 
 // lockFile opens the unit's lock and takes it, at once or not at all unless wait is set. got is
@@ -332,13 +373,4 @@ func (u *unit) share() (net.Conn, error) {
 		return nil, errors.Join(err, conn.Close())
 	}
 	return conn, nil
-}
-
-// keyOf reads the key from a state file.
-func keyOf(state []byte) string {
-	var r struct {
-		Key string `json:"key"`
-	}
-	_ = json.Unmarshal(state, &r) // what is none has no key
-	return r.Key
 }

@@ -43,7 +43,8 @@ The FILE - is standard input or output, the latter in UTF-8.
 
 While the service manager runs (drvhost services) it is asked, and drivers see the change at
 once; whoever may not change services gets "Access is denied." Otherwise the registry's file
-in the state directory is used itself, and all of an import is there after a crash, or none.
+in the state directory is used itself. Either way all of an import is seen at once, and is
+there after a crash, or none of it.
 Volatile keys such as HKLM\Hardware are gone when the machine starts again.
 
 The exit status is 0 or 1, as reg.exe's; messages of errors begin with "ERROR: ". With
@@ -339,7 +340,7 @@ func (r *regRun) with(write bool, f func() error) error {
 		stop()
 		switch {
 		case err == nil:
-			r.reg, r.batch = mirror.Registry(), func(f func() error) error { return f() }
+			r.reg, r.batch = mirror.Registry(), mirror.Batch
 			return errors.Join(f(), mirror.Close())
 		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ECONNREFUSED):
 		case errors.Is(err, fs.ErrPermission), late:

@@ -56,6 +56,15 @@ type Mirror struct {
 	next     uint64
 	waiting  map[uint64]chan nt.Status
 	watching uint64 // the request that waits for a change, or 0
+
+	batch   sync.Mutex // held by Batch
+	batched *batch     // under way, or nil; guarded by mu
+}
+
+// batch is changes that are to be one request.
+type batch struct {
+	changes []cm.Change
+	bytes   int // of names and data
 }
 
 // Dial gives a mirror of the server that listens at a socket, which has its tree: see [Mirror.Connect].
@@ -524,7 +533,64 @@ func (m *Mirror) write(c cm.Change) nt.Status {
 	if len(c.Data) > maxData {
 		return nt.STATUS_REGISTRY_QUOTA_LIMIT
 	}
-	return m.ask(kindWrite, c)
+	m.mu.Lock()
+	b := m.batched
+	if b == nil {
+		m.mu.Unlock()
+		return m.ask(kindWrite, c)
+	}
+	full := len(b.changes) >= maxWrites || b.bytes+len(c.Data) > maxData
+	m.mu.Unlock()
+	if full {
+		if status := m.writeBatch(); status != nt.STATUS_SUCCESS {
+			return status
+		}
+	}
+	c.Data = slices.Clone(c.Data)
+	m.mu.Lock()
+	live := m.conn != nil
+	if live {
+		b.changes = append(b.changes, c)
+		b.bytes += 2*len(c.Key) + len(c.Name) + len(c.Class) + len(c.Data)
+	}
+	m.mu.Unlock()
+	if !live {
+		return nt.STATUS_REGISTRY_IO_FAILED
+	}
+	return m.reg.Apply(c)
+}
+
+// Batch does the changes that f makes as one: others see all of them or none, and so it is after a crash.
+// Those that this process makes elsewhere meanwhile are among them, and it sees them as they are made. What
+// exceeds 65,536 changes or 16 MiB is done in several. An error of f takes nothing back; the error is that,
+// or the status of the first change that the server has refused, with which it stops.
+func (m *Mirror) Batch(f func() error) error {
+	m.batch.Lock()
+	defer m.batch.Unlock()
+	m.mu.Lock()
+	m.batched = &batch{}
+	m.mu.Unlock()
+	err := f()
+	status := m.writeBatch()
+	m.mu.Lock()
+	m.batched = nil
+	m.mu.Unlock()
+	if err == nil && status != nt.STATUS_SUCCESS {
+		err = status
+	}
+	return err
+}
+
+// writeBatch sends what has come together, and makes the tree again what the server's is.
+func (m *Mirror) writeBatch() nt.Status {
+	m.mu.Lock()
+	changes := m.batched.changes
+	*m.batched = batch{}
+	m.mu.Unlock()
+	if len(changes) == 0 {
+		return nt.STATUS_SUCCESS
+	}
+	return m.ask(kindWriteAll, changes...)
 }
 
 // ask sends a request and waits for its answer, after which what has happened until then is done here.
@@ -559,7 +625,11 @@ func (m *Mirror) number() uint64 {
 
 // send sends a request. An error ends the connection.
 func (m *Mirror) send(conn net.Conn, kind byte, id uint64, changes []cm.Change) {
-	f, before := newFrame(kind).number(id).number(m.at.Load()), ""
+	since := m.at.Load()
+	if kind == kindWriteAll {
+		kind, since = kindWrite, 0 // these changes are done here, and may be refused there
+	}
+	f, before := newFrame(kind).number(id).number(since), ""
 	for i := range changes {
 		f = f.change(&changes[i], before)
 		before = changes[i].Key

@@ -39,10 +39,13 @@ const (
 	kindDone
 )
 
+// kindWriteAll is a write after which the mirror is to be told the whole tree.
+const kindWriteAll = 0xFF
+
 const (
 	maxFrame  = 32 << 20 // bytes of a frame
 	maxData   = 16 << 20 // bytes of a value that is shared
-	maxWrites = 4096     // changes of one request
+	maxWrites = 1 << 16  // changes of one request
 	treeFrame = 64 << 10 // bytes of changes after which a frame is full
 )
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -250,6 +251,73 @@ func TestWhoMayNotWriteIsRefused(t *testing.T) {
 	require.Equal(t, nt.STATUS_ACCESS_DENIED, status)
 	_, status = tree.Open(nil, software+`\X`, false)
 	require.Equal(t, nt.STATUS_OBJECT_NAME_NOT_FOUND, status)
+}
+
+func TestABatchIsOneRequest(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	tree := newTree(t)
+	batches := 0
+	s, err := registry.NewServer(tree, registry.ServerOptions{
+		MayWrite: func(_, _ uint32) bool { return true },
+		Check: func(_ int, c cm.Change) nt.Status {
+			if c.Name == "no" {
+				return nt.STATUS_ACCESS_DENIED
+			}
+			return nt.STATUS_SUCCESS
+		},
+		Batch: func(f func() error) error {
+			batches++
+			return f()
+		}})
+	require.NoError(t, err)
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	m := dial(t, socket)
+	make3 := func(third string) error {
+		return m.Batch(func() error {
+			k, _, status := m.Registry().Create(nil, software+`\A\`+third, cm.CreateOptions{Parents: true})
+			require.Equal(t, nt.STATUS_SUCCESS, status)
+			require.Equal(t, nt.STATUS_SUCCESS, k.Set("v", nt.REG_DWORD, cm.DWord(1)))
+			require.Equal(t, nt.STATUS_SUCCESS, k.Rename(third+"2"))
+			require.Equal(t, nt.STATUS_SUCCESS, k.Set(third, nt.REG_DWORD, cm.DWord(2)))
+			require.Equal(t, nt.STATUS_SUCCESS, k.Set("w", nt.REG_DWORD, cm.DWord(3)))
+			return nil
+		})
+	}
+	require.NoError(t, make3("yes"))
+	require.Equal(t, 1, batches)
+	require.Equal(t, dump(t, tree), dump(t, m.Registry()))
+	require.ErrorIs(t, make3("no"), nt.STATUS_ACCESS_DENIED)
+	require.Equal(t, dump(t, tree), dump(t, m.Registry()), "what was refused is not here either")
+	_, status := m.Registry().Open(nil, software+`\A\no2`, false)
+	require.Equal(t, nt.STATUS_SUCCESS, status, "what came before it is")
+	require.NoError(t, m.Batch(func() error { return nil }))
+	require.Equal(t, 2, batches)
+}
+
+func TestAChangeThatIsCheckedAndRefusedIsNotDone(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	tree := newTree(t)
+	s, err := registry.NewServer(tree, registry.ServerOptions{
+		MayWrite: func(_, _ uint32) bool { return true },
+		Check: func(pid int, c cm.Change) nt.Status {
+			if pid != os.Getpid() || c.Key == `\REGISTRY\MACHINE\Software\No` {
+				return nt.STATUS_ACCESS_DENIED
+			}
+			return nt.STATUS_SUCCESS
+		}})
+	require.NoError(t, err)
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	m := dial(t, socket)
+	_, _, status := m.Registry().Create(nil, software+`\No`, cm.CreateOptions{})
+	require.Equal(t, nt.STATUS_ACCESS_DENIED, status)
+	_, _, status = m.Registry().Create(nil, software+`\Yes`, cm.CreateOptions{})
+	require.Equal(t, nt.STATUS_SUCCESS, status)
 }
 
 func TestAMirrorThatCannotConnectIsReachedByTheNextServer(t *testing.T) {

@@ -18,6 +18,9 @@ import (
 type ServerOptions struct {
 	// MayWrite says who may change the registry; nil is nobody. Whoever can connect may read.
 	MayWrite func(uid, gid uint32) bool
+	// Check, if set, is asked about each change of a process that may write; what is not
+	// STATUS_SUCCESS refuses it. It runs before the registry's lock is taken.
+	Check func(pid int, c cm.Change) nt.Status
 	// Batch, if set, makes the changes of f durable as one before it returns.
 	Batch func(f func() error) error
 	// Settled, if set, calls f while no Batch is half done.
@@ -160,6 +163,7 @@ func (s *Server) answerWait(p *peer, w waitForOther) {
 // peer is one connection.
 type peer struct {
 	conn    *net.UnixConn
+	pid     int // of the process at the other end
 	greeted bool
 	mu      sync.Mutex // held while an answer is written
 }
@@ -216,7 +220,7 @@ func (s *Server) serve(conn net.Conn) {
 		return
 	}
 	p := &peer{conn: u}
-	write := s.mayWrite(u)
+	write := s.mayWrite(p)
 	if !s.enter(p, write) {
 		return
 	}
@@ -252,7 +256,7 @@ func (s *Server) serve(conn net.Conn) {
 				return
 			}
 			if status = nt.STATUS_ACCESS_DENIED; write {
-				status = s.do(all)
+				status = s.do(p, all)
 			}
 		case kindWait:
 			if !s.wait(p, waitForOther{id, since}) {
@@ -335,11 +339,11 @@ func (s *Server) since(n uint64) (frames [][]byte, at uint64, err error) {
 }
 
 // mayWrite asks about the process at the other end, SO_PEERCRED.
-func (s *Server) mayWrite(conn *net.UnixConn) bool {
+func (s *Server) mayWrite(p *peer) bool {
 	if s.opts.MayWrite == nil {
 		return false
 	}
-	raw, err := conn.SyscallConn()
+	raw, err := p.conn.SyscallConn()
 	if err != nil {
 		return false
 	}
@@ -349,15 +353,22 @@ func (s *Server) mayWrite(conn *net.UnixConn) bool {
 	}); e != nil || err != nil {
 		return false
 	}
+	p.pid = int(cred.Pid)
 	return s.opts.MayWrite(cred.Uid, cred.Gid)
 }
 
-// do does changes in order, up to the first that is refused.
-func (s *Server) do(all []cm.Change) nt.Status {
+// do does a process's changes in order, up to the first that is refused.
+func (s *Server) do(p *peer, all []cm.Change) nt.Status {
 	status := nt.STATUS_SUCCESS
 	f := func() error {
 		for _, c := range all {
-			if status = s.one(c); status != nt.STATUS_SUCCESS {
+			if s.opts.Check != nil {
+				status = s.opts.Check(p.pid, c)
+			}
+			if status == nt.STATUS_SUCCESS {
+				status = s.one(c)
+			}
+			if status != nt.STATUS_SUCCESS {
 				return nil
 			}
 		}

@@ -9,7 +9,7 @@ RACE_PACKAGES = ./nt/... ./guest/... ./pe/... ./ntoskrnl/cm/... ./ntoskrnl/ob/..
 	./driverhost/wire/... ./client/... ./irp/trace/... \
 	./driverhost/registry/... ./driverhost/service/...
 
-.PHONY: all build run test real bench fixtures fixtures-check layouts-check lint race fuzz clean
+.PHONY: all build run test real bench profile profiled fixtures fixtures-check layouts-check lint race fuzz clean
 
 all: build
 
@@ -36,6 +36,25 @@ real:
 # Prints each figure with its ratio to a floor from the same run.
 bench:
 	$(GO) run ./internal/bench
+
+# Makes anew what the compiler knows of the way of an IOCTL: cmd/drvhost/default.pgo, by which it inlines.
+# The profile has the paths of the test binaries in it, and so these have the same one everywhere.
+PROFILE = cmd/drvhost/default.pgo
+PROFILED = /tmp/drvhost-profile
+profile:
+	mkdir -p $(PROFILED)
+	$(GO) test -c -trimpath -o $(PROFILED)/host.test ./driverhost
+	$(GO) test -c -trimpath -o $(PROFILED)/replay.test ./driverhost/replay
+	cd driverhost && $(PROFILED)/host.test -test.run '^$$' -test.bench 'IOCTL|Filters|OpenClose' \
+		-test.benchtime 2s -test.cpuprofile $(PROFILED)/host.prof
+	cd driverhost/replay && $(PROFILED)/replay.test -test.run '^$$' -test.bench . \
+		-test.benchtime 2s -test.cpuprofile $(PROFILED)/replay.prof
+	$(GO) tool pprof -proto $(PROFILED)/host.prof $(PROFILED)/replay.prof > $(PROFILE)
+	rm -r $(PROFILED)
+
+# The tests of what runs driver code, compiled as the command is.
+profiled:
+	$(GO) test -pgo=$(CURDIR)/$(PROFILE) ./engine/... ./ntoskrnl/... ./irp ./driverhost
 
 # Needs clang, lld and mingw-w64's headers; see fixtures/build.sh.
 fixtures:

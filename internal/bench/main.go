@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 )
@@ -104,9 +105,19 @@ type result struct {
 	metrics map[string]string // by unit
 }
 
+// profile is by what the command is compiled; the path is absolute for go test, which has others.
+var profile = func() string {
+	path, err := filepath.Abs("cmd/drvhost/default.pgo")
+	if err != nil {
+		panic(err) // there is no working directory
+	}
+	return path
+}()
+
 // benchmark runs a row's benchmark. Sub-benchmarks give a result each.
 func benchmark(r row) ([]result, error) {
-	cmd := exec.Command("go", "test", "-run", "^$", "-bench", "^"+r.bench+"$", "-benchmem", r.pkg)
+	cmd := exec.Command("go", "test", "-pgo", profile, "-run", "^$", "-bench", "^"+r.bench+"$",
+		"-benchmem", r.pkg)
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	out, err := cmd.CombinedOutput()
 	if err != nil {

@@ -11,7 +11,11 @@ import (
 
 // Manager makes and finds the drivers, devices and files of one kernel.
 type Manager struct {
-	Ob    *ob.Manager
+	Ob *ob.Manager
+	// Idle, if set, is told with no lock held when the last file on a driver's devices has gone,
+	// or a device that was attached to one of them, and the driver was marked by MarkUnload.
+	Idle func()
+
 	alloc func(size uintptr) (guest.Addr, error)
 	free  func(addr guest.Addr)
 
@@ -232,12 +236,15 @@ func (m *Manager) DeleteDevice(dev *Device) bool {
 	dev.deleted = true
 	m.Ob.Unname(dev.object)
 	m.unlink(dev)
-	if below := m.Device(dev.extension.Ref().AttachedTo); below != nil &&
-		below.Object.Ref().AttachedDevice == dev.Object.Addr() {
+	below := m.Device(dev.extension.Ref().AttachedTo)
+	if below != nil && below.Object.Ref().AttachedDevice == dev.Object.Addr() {
 		m.detach(below)
 	}
 	gone := dev.opens == 0
 	m.mu.Unlock()
+	if below != nil {
+		m.tellIdle(below.Driver)
+	}
 	if gone {
 		m.Ob.Release(dev.object)
 	}
@@ -295,6 +302,37 @@ func (m *Manager) BeginUnload(d *Driver) (opens int, ok bool) {
 	d.running = false
 	d.Object.Ref().Flags |= nt.DRVO_UNLOAD_INVOKED
 	return 0, true
+}
+
+// MarkUnload keeps a driver's devices from being opened, as those of a driver that is to be
+// unloaded when nothing uses them any more; or it lets them be opened again. From then on
+// Manager.Idle is called when that may have come.
+func (m *Manager) MarkUnload(d *Driver, mark bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	d.marked = mark
+}
+
+// AttachedTo says whether another driver's devices are attached to a driver's.
+func (m *Manager) AttachedTo(d *Driver) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, dev := range d.devices {
+		if above := m.Device(dev.Object.Ref().AttachedDevice); above != nil && above.Driver != d {
+			return true
+		}
+	}
+	return false
+}
+
+// tellIdle calls Idle for a driver that was marked by MarkUnload.
+func (m *Manager) tellIdle(d *Driver) {
+	m.mu.Lock()
+	tell := d.marked && d.opens == 0 && m.Idle != nil
+	m.mu.Unlock()
+	if tell {
+		m.Idle()
+	}
 }
 
 // deviceGone lets the device's driver go, of which the device held a reference.

@@ -373,3 +373,44 @@ func TestADriverCannotTakeWhatTheKernelHolds(t *testing.T) {
 	m.DeleteDriver(d)
 	<-d.Gone()
 }
+
+func TestADriverIsIdleWhenNothingUsesItsDevices(t *testing.T) {
+	m, _ := newManager(t)
+	d, other := driver(t, m, "echo"), driver(t, m, "filter")
+	below := device(t, m, d, DeviceInfo{Name: `\Device\Below`})
+	above := device(t, m, other, DeviceInfo{})
+	m.Initialized(d)
+	told := 0
+	m.Idle = func() { told++ }
+	open := func() (*File, nt.Status) { return m.Open(below, OpenInfo{}) }
+	f, status := open()
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	m.Close(f)
+	assert.Zero(t, told, "it is not marked")
+
+	f, status = open()
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	m.MarkUnload(d, true)
+	_, status = open()
+	assert.Equal(t, nt.STATUS_NO_SUCH_DEVICE, status)
+	m.Close(f)
+	assert.Equal(t, 1, told)
+
+	assert.False(t, m.AttachedTo(d))
+	require.NotNil(t, m.Attach(above, below))
+	assert.True(t, m.AttachedTo(d))
+	assert.True(t, m.Detach(below))
+	assert.False(t, m.AttachedTo(d))
+	assert.Equal(t, 2, told)
+	require.NotNil(t, m.Attach(above, below))
+	assert.True(t, m.DeleteDevice(above))
+	assert.Equal(t, 3, told)
+
+	m.MarkUnload(d, false)
+	f, status = open()
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	m.Close(f)
+	assert.Equal(t, 3, told)
+	m.DeleteDriver(d)
+	m.DeleteDriver(other)
+}

@@ -10,7 +10,8 @@
 // object lives as long as one of its devices. A file object whose client has closed it lives until
 // drivers have given back their references: only then IRP_MJ_CLOSE is due.
 //
-// The package may import nt, guest, pe and ntoskrnl/ob. Manager.mu guards the drivers' device lists
-// and the devices' counts, and comes before the object manager's lock; guest code never runs while it
-// is held. StartIO's lock is held for its own fields only. DriverInfo.Gone is called with no lock held.
+// The package may import nt, guest, pe and ntoskrnl/ob. Manager.mu guards the drivers' device
+// lists and the devices' counts, and comes before the object manager's lock; guest code never runs
+// while it is held. StartIO's lock is held for its own fields only. DriverInfo.Gone and
+// Manager.Idle are called with no lock held.
 package devobj

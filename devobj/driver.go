@@ -28,6 +28,7 @@ type Driver struct {
 	devices   []*Device // newest first, as the guest's list
 	opens     int       // files that are open on its devices
 	running   bool      // DriverEntry has succeeded, and DriverUnload was not called
+	marked    bool      // it is to be unloaded when nothing uses its devices any more
 	gone      chan struct{}
 }
 

@@ -51,7 +51,7 @@ func (m *Manager) Open(dev *Device, info OpenInfo) (*File, nt.Status) {
 	m.mu.Lock()
 	o := dev.Object.Ref()
 	switch {
-	case dev.deleted || !dev.Driver.running || o.Flags&nt.DO_DEVICE_INITIALIZING != 0:
+	case dev.deleted || !dev.Driver.running || dev.Driver.marked || o.Flags&nt.DO_DEVICE_INITIALIZING != 0:
 		m.mu.Unlock()
 		return nil, nt.STATUS_NO_SUCH_DEVICE
 	case dev.exclusive && dev.opens > 0 && !info.Attach:
@@ -202,6 +202,7 @@ func (m *Manager) closed(f *File) {
 	dev.Object.Ref().ReferenceCount = int32(dev.opens)
 	gone := dev.deleted && dev.opens == 0
 	m.mu.Unlock()
+	m.tellIdle(dev.Driver)
 	if gone {
 		m.Ob.Release(dev.object)
 	}

@@ -74,8 +74,10 @@ func (m *Manager) attach(source, target *Device, at *guest.Addr) (*Device, error
 // Detach takes the device that is attached to target off it. It reports whether there was one.
 func (m *Manager) Detach(target *Device) bool {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.detach(target)
+	was := m.detach(target)
+	m.mu.Unlock()
+	m.tellIdle(target.Driver)
+	return was
 }
 
 // detach is Detach; m.mu is held.

@@ -50,6 +50,14 @@ type Options struct {
 	Volumes map[string]string
 	// OnCrash is told of the bugcheck that ends the host.
 	OnCrash func(b *ke.Bugcheck)
+	// Services does what ZwLoadDriver and ZwUnloadDriver ask for; nil has the host load and unload
+	// the drivers itself, by what the registry says of their services.
+	Services ServiceControl
+	// CheckImage, if set, says whether the host may load an image that a driver asks for.
+	CheckImage func(img *pe.Image) error
+	// OnUnloaded is told the service of a driver that UnloadService has marked, and that is
+	// unloaded.
+	OnUnloaded func(service string)
 	// Patience is how long Close waits for requests that were cancelled and for a DriverUnload; 0 is
 	// 5 s.
 	Patience time.Duration
@@ -108,12 +116,16 @@ func New(opts Options) (*Host, error) {
 	}
 	h.gate.init()
 	h.fewer.L = &h.mu
+	if opts.Services == nil {
+		opts.Services = ownServices{h}
+	}
 	var err error
 	h.Kernel, err = ntoskrnl.New(ntoskrnl.Options{Processors: opts.Processors,
 		Log:   opts.Log.Named(logKernel),
 		Print: opts.Print, Trace: opts.Trace, FailMissing: opts.FailMissing,
 		NoPatch: opts.NoPatch, DPCTimeLimit: opts.DPCTimeLimit, Registry: opts.Registry,
-		Volumes: opts.Volumes, OnLinks: h.linksChanged, OnCrash: h.crashed})
+		Volumes: opts.Volumes, OnLinks: h.linksChanged, OnCrash: h.crashed,
+		Services: opts.Services, CheckImage: opts.CheckImage, OnUnloaded: opts.OnUnloaded})
 	if err != nil {
 		return nil, err
 	}
@@ -303,7 +315,7 @@ func (h *Host) unloadAll(report *CloseReport, deadline time.Time) error {
 		case r := <-done:
 			if errors.Is(r.err, ntoskrnl.ErrNoUnload) {
 				report.NoUnload = append(report.NoUnload, d.Service)
-			} else if r.err != nil {
+			} else if r.err != nil && !errors.Is(r.err, ntoskrnl.ErrUnloaded) {
 				errs = append(errs, r.err)
 			}
 			if len(r.left) > 0 {

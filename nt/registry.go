@@ -42,22 +42,50 @@ const (
 	REG_OPENED_EXISTING_KEY   uint32 = 2
 )
 
+// Formats of ZwSaveKeyEx.
+const (
+	REG_STANDARD_FORMAT uint32 = 1
+	REG_LATEST_FORMAT   uint32 = 2
+	REG_NO_COMPRESSION  uint32 = 4
+)
+
+// Flags of ZwRestoreKey and ZwLoadKeyEx.
+const (
+	REG_WHOLE_HIVE_VOLATILE    uint32 = 0x0001
+	REG_REFRESH_HIVE           uint32 = 0x0002
+	REG_NO_LAZY_FLUSH          uint32 = 0x0004
+	REG_FORCE_RESTORE          uint32 = 0x0008
+	REG_APP_HIVE               uint32 = 0x0010
+	REG_HIVE_EXACT_FILE_GROWTH uint32 = 0x0080
+	REG_HIVE_NO_RM             uint32 = 0x0100
+	REG_HIVE_SINGLE_LOG        uint32 = 0x0200
+	REG_LOAD_HIVE_OPEN_HANDLE  uint32 = 0x0800
+	REG_FLUSH_HIVE_FILE_GROWTH uint32 = 0x1000
+)
+
 // What ZwNotifyChangeKey is to wait for.
 const (
 	REG_NOTIFY_CHANGE_NAME       uint32 = 1
 	REG_NOTIFY_CHANGE_ATTRIBUTES uint32 = 2
 	REG_NOTIFY_CHANGE_LAST_SET   uint32 = 4
 	REG_NOTIFY_CHANGE_SECURITY   uint32 = 8
+	REG_NOTIFY_THREAD_AGNOSTIC   uint32 = 0x10000000
 )
 
 // Kinds of information about a key (KEY_INFORMATION_CLASS).
 const (
-	KeyBasicInformation  uint32 = 0
-	KeyNodeInformation   uint32 = 1
-	KeyFullInformation   uint32 = 2
-	KeyNameInformation   uint32 = 3
-	KeyCachedInformation uint32 = 4
+	KeyBasicInformation          uint32 = 0
+	KeyNodeInformation           uint32 = 1
+	KeyFullInformation           uint32 = 2
+	KeyNameInformation           uint32 = 3
+	KeyCachedInformation         uint32 = 4
+	KeyFlagsInformation          uint32 = 5
+	KeyVirtualizationInformation uint32 = 6
+	KeyHandleTagsInformation     uint32 = 7
 )
+
+// KeyWriteTimeInformation is what of a key can be set (KEY_SET_INFORMATION_CLASS).
+const KeyWriteTimeInformation uint32 = 0
 
 // Kinds of information about a value (KEY_VALUE_INFORMATION_CLASS).
 const (

@@ -25,6 +25,10 @@ var cmCallbackExports = []Export{
 	{Name: "CmCallbackGetKeyObjectID", Fn: fn4(cmCallbackGetKeyObjectID),
 		Params: "Cookie Object ObjectID ObjectName", MaxIRQL: apc, Support: Partial,
 		Note: "the name lives as long as the key's object, and is what the path was when first asked"},
+	{Name: "CmCallbackGetKeyObjectIDEx", Fn: fn5(cmCallbackGetKeyObjectIDEx),
+		Params: "Cookie Object ObjectID ObjectName Flags", MaxIRQL: apc, Support: Full},
+	{Name: "CmCallbackReleaseKeyObjectIDEx", Fn: do1(cmCallbackReleaseKeyObjectIDEx),
+		Params: "ObjectName", MaxIRQL: apc, Support: Full},
 	{Name: "CmSetCallbackObjectContext", Fn: fn4(cmSetCallbackObjectContext),
 		Params: "Object Cookie NewContext OldContext", MaxIRQL: apc, Support: Full},
 }
@@ -176,6 +180,43 @@ func cmCallbackGetKeyObjectID(c *Call, _, object, id, name guest.Addr) nt.Status
 	return nt.STATUS_SUCCESS
 }
 
+// cmCallbackGetKeyObjectIDEx is CmCallbackGetKeyObjectID with a name that the caller gives back by
+// CmCallbackReleaseKeyObjectIDEx: what the path is now.
+//
+//	NTSTATUS CmCallbackGetKeyObjectIDEx(PLARGE_INTEGER Cookie, PVOID Object, PULONG_PTR ObjectID,
+//	    PCUNICODE_STRING *ObjectName, ULONG Flags)
+//
+// STATUS_INVALID_PARAMETER for what is no key, and for any flag; STATUS_INSUFFICIENT_RESOURCES.
+// "CmCallbackGetKeyObjectIDEx function (wdm.h)".
+func cmCallbackGetKeyObjectIDEx(c *Call, _, object, id, name guest.Addr, flags uint32) nt.Status {
+	k := c.keyAt(object)
+	if k == nil || flags != 0 {
+		return nt.STATUS_INVALID_PARAMETER
+	}
+	if name != 0 {
+		text, err := c.newUnicodeString(k.Path())
+		if err != nil {
+			return nt.STATUS_INSUFFICIENT_RESOURCES
+		}
+		c.keyNames.Store(text, true)
+		Store(c, name, text)
+	}
+	StoreOpt(c, id, uint64(object))
+	return nt.STATUS_SUCCESS
+}
+
+// cmCallbackReleaseKeyObjectIDEx gives a name back.
+//
+//	VOID CmCallbackReleaseKeyObjectIDEx(PCUNICODE_STRING ObjectName)
+//
+// "CmCallbackReleaseKeyObjectIDEx function (wdm.h)".
+func cmCallbackReleaseKeyObjectIDEx(c *Call, name guest.Addr) {
+	if _, ours := c.keyNames.LoadAndDelete(name); !ours {
+		c.notAnObject(name, "name of a key")
+	}
+	c.freeObject(name)
+}
+
 // cmSetCallbackObjectContext gives a key's object a context, which callbacks with that cookie find in
 // ObjectContext. When the object goes the callback is told.
 //
@@ -246,13 +287,15 @@ func (c *Call) watchKey(op registryOperation, o *ob.Object, slots []uint64,
 		return do()
 	}
 	info := append([]uint64{uint64(o.Addr)}, slots...)
-	return c.aroundKey(op, all, o.Addr, info, len(info), do)
+	return c.aroundKey(op, all, o.Addr, 0, info, do)
 }
 
-// aroundKey calls the callbacks around an operation. info is its structure up to CallContext, which is
-// word number context, with ObjectContext behind it.
-func (c *Call) aroundKey(op registryOperation, all []*routine[*registryCallback], object guest.Addr,
-	info []uint64, context int, do func() nt.Status) nt.Status {
+// aroundKey calls the callbacks around an operation on a key's object. info is its structure up to
+// CallContext, with ObjectContext behind that. result, if it is not null, is where the operation
+// stores the object that it makes, which is the one that callbacks after it are told of.
+func (c *Call) aroundKey(op registryOperation, all []*routine[*registryCallback], object,
+	result guest.Addr, info []uint64, do func() nt.Status) nt.Status {
+	context := len(info)
 	info = append(info, make([]uint64, 4)...)
 	mem, err := c.allocObject(uintptr(8*len(info) + 8*postWords))
 	if err != nil {
@@ -290,6 +333,10 @@ func (c *Call) aroundKey(op registryOperation, all []*routine[*registryCallback]
 		status = nt.STATUS_SUCCESS
 	}
 	post := mem + guest.Addr(8*len(info))
+	if result != 0 {
+		object = Load[guest.Addr](c, result)
+		key = c.keyAt(object)
+	}
 	for _, t := range slices.Backward(after) {
 		own := guest.Addr(0)
 		if key != nil {
@@ -327,9 +374,11 @@ type keyOpening struct {
 	class       guest.Addr
 	create      bool
 	disposition guest.Addr
+	handle      guest.Addr // of the result
 }
 
-// watchOpen opens a key between the callbacks. open gives the key's object.
+// watchOpen opens a key between the callbacks. open gives the key's object. A callback that does it
+// itself, with STATUS_CALLBACK_BYPASS, gives the object of a key, and gets a handle made for it.
 func (c *Call) watchOpen(k *keyOpening, open func() (guest.Addr, nt.Status)) nt.Status {
 	all := c.registryCallbacks.snapshot()
 	if len(all) == 0 {
@@ -347,17 +396,31 @@ func (c *Call) watchOpen(k *keyOpening, open func() (guest.Addr, nt.Status)) nt.
 	}
 	defer c.freeObject(result)
 	info := []uint64{uint64(k.name.name), uint64(root), uint64(c.types.key.Addr()),
-		uint64(k.options), uint64(k.class), 0, 0, uint64(k.access) | uint64(k.access)<<32,
-		uint64(k.disposition), uint64(result)}
+		uint64(k.options), uint64(k.class), uint64(k.name.descriptor), uint64(k.name.quality),
+		uint64(k.access) | uint64(k.access)<<32, uint64(k.disposition), uint64(result)}
 	op := regOpenKeyEx
 	if k.create {
 		op = regCreateKeyEx
 	}
-	return c.aroundKey(op, all, 0, info, len(info), func() nt.Status {
+	opened := false
+	status := c.aroundKey(op, all, root, result, info, func() nt.Status {
 		object, status := open()
 		Store(c, result, object)
+		opened = true
 		return status
 	})
+	if opened || status != nt.STATUS_SUCCESS {
+		return status
+	}
+	o := c.Ob.Find(Load[guest.Addr](c, result))
+	if o == nil || c.keyAt(o.Addr) == nil {
+		return nt.STATUS_SUCCESS // it has given none
+	}
+	h, status := c.newHandle(o, k.access, k.name.attributes)
+	if status == nt.STATUS_SUCCESS {
+		c.giveHandle(k.handle, h)
+	}
+	return status
 }
 
 // registryRoot gives the object of \REGISTRY, which full paths are relative to.

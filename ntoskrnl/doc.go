@@ -17,5 +17,6 @@
 // Functions that hold something release it by defer.
 //
 // The package may import everything but driverhost, client and cmd. Kernel.mu guards the list of
-// drivers and is not held while guest code runs.
+// drivers; Kernel.loadMu, which comes before it, is held while an unload begins. Neither is held
+// while guest code runs.
 package ntoskrnl

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/drvhost/drvhost/devobj"
@@ -35,6 +34,11 @@ type Driver struct {
 	entry    moduleEntry
 	registry guest.Addr // UNICODE_STRING: the path of the service's key
 	links    []string   // symbolic links that the driver's code made
+
+	// Under Kernel.loadMu:
+	marked   bool          // by UnloadService, to be unloaded when nothing uses it
+	unloaded chan struct{} // closed at the end of its unload; nil before one has begun
+	lingers  func()        // called when it does not end with DriverUnload, or nil
 }
 
 // EntryError says that a driver refused to start: DriverEntry returned an error.
@@ -90,6 +94,10 @@ func (k *Kernel) load(img *pe.Image, service string, goImage *GoImage) (*Driver,
 	if err != nil {
 		return nil, err
 	}
+	if err := k.arrive(m); err != nil {
+		return nil, errors.Join(err, m.Unmap())
+	}
+	defer k.arrived(m)
 	if err := k.install(d, m); err != nil {
 		return nil, errors.Join(err, m.Unmap())
 	}
@@ -224,18 +232,65 @@ func (e *BusyError) Error() string {
 // ExQueueWorkItem elsewhere in memory, leads into the image any more is the driver's own duty, as on
 // Windows; it finds no code there then, and faults. When references do not go, the error says so, and
 // the image stays mapped.
+//
+// A driver that is being unloaded, as by ZwUnloadDriver, is waited for; the error is ErrUnloaded
+// then.
 func (k *Kernel) Unload(d *Driver) (left []string, err error) {
+	k.loadMu.Lock()
+	unloading := d.unloaded != nil
+	k.loadMu.Unlock()
+	if unloading {
+		return nil, d.awaitUnload()
+	}
 	if d.Object.Ref().DriverUnload == 0 {
 		return nil, fmt.Errorf("%s: %w", d.Module.Name(), ErrNoUnload)
 	}
-	if importer := k.importer(d); importer != "" {
-		return nil, &BusyError{Driver: d.Service, Importer: importer}
-	}
 	k.waitForCloses()
-	opens, begun := k.beginUnload(d)
-	if !begun {
-		return nil, &BusyError{Driver: d.Service, Opens: opens}
+	k.loadMu.Lock()
+	if d.unloaded == nil {
+		err := k.leave(d)
+		k.loadMu.Unlock()
+		if err != nil {
+			return nil, err
+		}
+		return k.finishUnload(d)
 	}
+	k.loadMu.Unlock()
+	return nil, d.awaitUnload()
+}
+
+// ErrUnloaded says that a driver is unloaded already.
+var ErrUnloaded = errors.New("the driver is unloaded")
+
+// awaitUnload waits for the end of an unload that somebody else has begun.
+func (d *Driver) awaitUnload() error {
+	<-d.unloaded
+	return fmt.Errorf("%s: %w", d.Service, ErrUnloaded)
+}
+
+// leave begins the unload of a driver that nothing uses. k.loadMu is held.
+func (k *Kernel) leave(d *Driver) error {
+	if importer := k.importer(d); importer != "" {
+		return &BusyError{Driver: d.Service, Importer: importer}
+	}
+	if opens, begun := k.beginUnload(d); !begun {
+		return &BusyError{Driver: d.Service, Opens: opens}
+	}
+	d.unloaded = make(chan struct{})
+	k.leaving[d.Module] = struct{}{}
+	return nil
+}
+
+// finishUnload calls the DriverUnload of a driver none of whose devices can be opened any more,
+// and takes the driver out.
+func (k *Kernel) finishUnload(d *Driver) (left []string, err error) {
+	defer k.unloadIdle() // what it imported from may be idle now
+	defer func() {
+		k.loadMu.Lock()
+		defer k.loadMu.Unlock()
+		delete(k.leaving, d.Module)
+		close(d.unloaded)
+	}()
 	err = k.onSystemThread(func(t *ke.Thread) {
 		t.Call(d.Object.Ref().DriverUnload, uint64(d.Object.Addr()))
 		t.FlushDPCs()
@@ -258,13 +313,16 @@ func (k *Kernel) Unload(d *Driver) (left []string, err error) {
 	return left, k.discard(d)
 }
 
-// importer gives the name of a loaded driver that imports from d, or "".
+// importer gives the name of a driver that imports from d, or "". k.loadMu is held.
 func (k *Kernel) importer(d *Driver) string {
 	for _, other := range k.Drivers() {
-		for _, m := range other.Module.Image().Imports {
-			if other != d && strings.EqualFold(m.Name, d.Module.Name()) {
-				return other.Module.Name()
-			}
+		if other != d && importsFrom(other.Module, d.Module) {
+			return other.Module.Name()
+		}
+	}
+	for m := range k.coming {
+		if m != d.Module && importsFrom(m, d.Module) {
+			return m.Name()
 		}
 	}
 	return ""
@@ -304,6 +362,13 @@ func (k *Kernel) discard(d *Driver) error {
 // that ended the kernel meanwhile, or names the driver when that takes longer than settlePatience.
 func (k *Kernel) settle(d *Driver, waiting []*devobj.Driver) error {
 	deadline := time.Now().Add(settlePatience)
+	select {
+	case <-waiting[0].Gone():
+	default:
+		if d.lingers != nil {
+			d.lingers()
+		}
+	}
 	for {
 		if k.Ke.Ended() {
 			return k.ended()

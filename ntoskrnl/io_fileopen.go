@@ -235,9 +235,14 @@ func (k *Kernel) endFile(t *ke.Thread, f *kernelFile) {
 	}
 }
 
-// later ends a file on a goroutine of its own, for which waitForCloses waits.
+// later ends a file on a goroutine of its own, for which waitForCloses waits. When the kernel ends,
+// which gives back what the file has with all else, it does nothing.
 func (k *Kernel) later(end func()) {
 	k.closingMu.Lock()
+	if k.closesEnded {
+		k.closingMu.Unlock()
+		return
+	}
 	k.closesLater++
 	k.closingMu.Unlock()
 	go func() {
@@ -250,6 +255,14 @@ func (k *Kernel) later(end func()) {
 		}
 		k.closingMu.Unlock()
 	}()
+}
+
+// endCloses waits for the files that end, and has no others end.
+func (k *Kernel) endCloses() {
+	k.closingMu.Lock()
+	k.closesEnded = true
+	k.closingMu.Unlock()
+	k.waitForCloses()
 }
 
 // waitForCloses waits for the files whose last references have gone, so that a driver that is about

@@ -8,7 +8,7 @@ import (
 	"github.com/drvhost/drvhost/ntoskrnl/rtl"
 )
 
-const securityNote = "of devices, and of files for their device's"
+const securityNote = "of devices, of files for their device's, and of keys, which they do not guard"
 
 // Security descriptors of devices: who may open them. A device without one can be opened by
 // everybody.
@@ -161,6 +161,9 @@ func deviceOfObject(o *ob.Object) *devobj.Device {
 }
 
 func (c *Call) setSecurity(o *ob.Object, info uint32, sd guest.Addr) nt.Status {
+	if key, ok := o.Body.(*keyObject); ok {
+		return c.setKeySecurity(o, key, info, sd)
+	}
 	dev := deviceOfObject(o)
 	if dev == nil {
 		return nt.STATUS_NOT_SUPPORTED
@@ -177,8 +180,8 @@ func (c *Call) setSecurity(o *ob.Object, info uint32, sd guest.Addr) nt.Status {
 //	NTSTATUS ObSetSecurityObjectByPointer(PVOID Object, SECURITY_INFORMATION SecurityInformation,
 //	    PSECURITY_DESCRIPTOR SecurityDescriptor)
 //
-// STATUS_UNKNOWN_REVISION, STATUS_INVALID_SID, STATUS_INVALID_ACL; STATUS_NOT_SUPPORTED of other
-// objects. The function is not documented.
+// STATUS_UNKNOWN_REVISION, STATUS_INVALID_SID, STATUS_INVALID_ACL, STATUS_KEY_DELETED;
+// STATUS_NOT_SUPPORTED of other objects. The function is not documented.
 func obSetSecurityObjectByPointer(c *Call, object guest.Addr, info uint32, sd guest.Addr) nt.Status {
 	return c.setSecurity(c.object(object), info, sd)
 }
@@ -211,6 +214,9 @@ func zwQuerySecurityObject(c *Call, h nt.Handle, info uint32, sd guest.Addr, len
 		return status
 	}
 	defer c.dereference(e.Object)
+	if key, ok := e.Object.Body.(*keyObject); ok {
+		return c.queryKeySecurity(e.Object, key, info, sd, length, needed)
+	}
 	dev := deviceOfObject(e.Object)
 	if dev == nil {
 		return nt.STATUS_NOT_SUPPORTED

@@ -48,6 +48,13 @@ type Options struct {
 	// Volumes are the directories that drivers see as drives, by the drive's letter. Each is opened
 	// when the kernel is made, and nothing outside it can be reached through it.
 	Volumes map[string]string
+	// Services, if set, does what ZwLoadDriver and ZwUnloadDriver ask for; nil leaves that to the kernel
+	// itself: LoadService, UnloadService.
+	Services ServiceControl
+	// CheckImage, if set, says whether LoadService may load an image.
+	CheckImage func(img *pe.Image) error
+	// OnUnloaded is told the service of a driver that was marked by UnloadService and is unloaded.
+	OnUnloaded func(service string)
 	// OnLinks is told when a symbolic link was made or deleted.
 	OnLinks func()
 	// OnCrash is told of the bugcheck that ends the kernel.
@@ -100,12 +107,15 @@ type Kernel struct {
 
 	notify notifyRoutines
 
+	serviceLoads
+
 	volumes   volumes
 	closingMu sync.Mutex
 	closing   []*kernelFile // whose last handle was closed
 
 	closesLater int           // files that end on goroutines of their own
 	closesDone  chan struct{} // closed when there are none, if somebody waits
+	closesEnded bool          // there are no more: the kernel ends
 
 	mu           sync.Mutex
 	drivers      []*Driver
@@ -131,6 +141,8 @@ func New(opts Options) (_ *Kernel, err error) {
 	k := &Kernel{opts: opts, log: opts.Log, Linker: pe.NewLinker(), rows: Exports(),
 		called: make(map[string]struct{}), wmiProviders: make(map[guest.Addr]struct{}),
 		power: make(map[guest.Addr]int32), extras: make(map[*devobj.Driver]*driverExtras),
+		serviceLoads: serviceLoads{loading: map[string]struct{}{}, coming: map[*pe.Module]struct{}{},
+			leaving: map[*pe.Module]struct{}{}},
 		byID: make(map[objectID]guest.Addr), rings: make([]callRing, opts.Processors)}
 	k.reports.Store(new([]report))
 	k.random = newRandomState()
@@ -154,6 +166,7 @@ func New(opts Options) (_ *Kernel, err error) {
 	k.Ob = ob.New(k.allocObject, k.freeObject)
 	k.Ob.LinkGone = k.linkGone
 	k.Dev = devobj.New(k.Ob, k.allocObject, k.freeObject)
+	k.Dev.Idle = k.unloadIdle
 	if err = k.makeTypes(); err != nil {
 		return nil, err
 	}
@@ -202,6 +215,8 @@ func (k *Kernel) Close() error {
 	if k.Ke != nil {
 		k.Ke.Close()
 	}
+	k.endCloses()
+	k.asides.Wait()
 	var errs []error
 	for _, m := range k.Linker.Modules() {
 		k.Linker.Remove(m)

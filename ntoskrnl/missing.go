@@ -66,12 +66,23 @@ func (k *Kernel) bind(m *pe.Module) (missing []string, err error) {
 		missing = append(missing, fmt.Sprintf("%s!%s", miss.Module, miss.Import))
 	}
 	if err == nil && k.opts.FailMissing && len(missing) > 0 {
-		err = fmt.Errorf("%s: %d imports are missing: %v", m.Name(), len(missing), missing)
+		err = &ImportsError{m.Name(), missing}
 	}
 	if err == nil && page != nil {
 		err = page.Protect(0, page.Size(), guest.ProtRX)
 	}
 	return missing, err
+}
+
+// ImportsError says that a driver imports what nothing answers.
+type ImportsError struct {
+	Driver  string
+	Missing []string // "module!name"
+}
+
+// Error names the driver and its imports.
+func (e *ImportsError) Error() string {
+	return fmt.Sprintf("%s: %d imports are missing: %v", e.Driver, len(e.Missing), e.Missing)
 }
 
 // addReport makes the thunk of one import.

@@ -17,6 +17,9 @@ type kernelRegistry struct {
 	registry     *cm.Registry
 	newServices  []string // whose keys may have to be made; under Kernel.mu
 
+	openKeys openKeys // with an object
+	keyNames sync.Map // that CmCallbackGetKeyObjectIDEx has given: guest.Addr
+
 	registryOnce       sync.Once
 	registryRootObject *ob.Object
 }

@@ -29,7 +29,8 @@ var rtlRegistryExports = []Export{
 		MaxIRQL: passive, Support: Full},
 }
 
-const expandNote = "an Environment is not looked at: %NAME% is expanded with the system's variables"
+const expandNote = "an Environment is not looked at: %NAME% is expanded with the system's " +
+	"variables; registry callbacks are told of the key, and not of its values"
 
 // relativePaths are what a path can be relative to, by RelativeTo.
 var relativePaths = [...]string{
@@ -41,36 +42,75 @@ var relativePaths = [...]string{
 	nt.RTL_REGISTRY_USER:       `\Registry\User\.Default`,
 }
 
-// relativeKey opens, or with create makes, the key that RelativeTo and Path name: Path is a handle
-// with RTL_REGISTRY_HANDLE.
-func (c *Call) relativeKey(relative uint32, path guest.Addr, create bool) (*cm.Key, nt.Status) {
-	if relative&nt.RTL_REGISTRY_HANDLE != 0 {
-		var key *cm.Key
-		status := c.withKey(nt.Handle(path), 0, func(_ *ob.Object, k *cm.Key) nt.Status {
-			key = k
-			return nt.STATUS_SUCCESS
-		})
-		return key, status
-	}
+// relativePath gives the path that RelativeTo and Path name.
+func (c *Call) relativePath(relative uint32, path guest.Addr) (string, nt.Status) {
 	relative &^= nt.RTL_REGISTRY_OPTIONAL
 	if relative >= uint32(len(relativePaths)) {
-		return nil, nt.STATUS_INVALID_PARAMETER
+		return "", nt.STATUS_INVALID_PARAMETER
 	}
 	full := relativePaths[relative]
-	if path != 0 {
-		rest := c.wideText(path)
-		switch {
-		case full == "":
-			full = rest
-		case rest != "":
-			full += `\` + strings.TrimPrefix(rest, `\`)
-		}
+	if path == 0 {
+		return full, nt.STATUS_SUCCESS
 	}
+	rest := c.wideText(path)
+	switch {
+	case full == "":
+		full = rest
+	case rest != "":
+		full += `\` + strings.TrimPrefix(rest, `\`)
+	}
+	return full, nt.STATUS_SUCCESS
+}
+
+// relativeKey opens, or with create makes, the key that RelativeTo and Path name, as ZwOpenKey and
+// ZwCreateKey do, and calls f with it: Path is a handle with RTL_REGISTRY_HANDLE.
+func (c *Call) relativeKey(relative uint32, path guest.Addr, create bool,
+	f func(h nt.Handle, k *cm.Key) nt.Status) nt.Status {
+	do := func(h nt.Handle) nt.Status {
+		return c.withKey(h, 0, func(_ *ob.Object, k *cm.Key) nt.Status { return f(h, k) })
+	}
+	if relative&nt.RTL_REGISTRY_HANDLE != 0 {
+		return do(nt.Handle(path))
+	}
+	full, status := c.relativePath(relative, path)
+	if status != nt.STATUS_SUCCESS {
+		return status
+	}
+	name, err := c.newUnicodeString(full)
+	if err != nil {
+		return nt.STATUS_NO_MEMORY
+	}
+	defer c.freeObject(name)
+	size := sizeofObjectAttributes
+	mem, err := c.allocObject(size + sizeOf[nt.Handle]())
+	if err != nil {
+		return nt.STATUS_NO_MEMORY
+	}
+	defer c.freeObject(mem)
+	Store(c, mem, nt.ObjectAttributes{Length: uint32(size), ObjectName: nt.Addr(name),
+		Attributes: nt.OBJ_KERNEL_HANDLE | nt.OBJ_CASE_INSENSITIVE})
+	result := mem + guest.Addr(size)
 	if create {
-		key, _, status := c.Registry().Create(nil, full, cm.CreateOptions{})
-		return key, status
+		status = zwCreateKey(c, result, nt.KEY_ALL_ACCESS, mem, 0, 0, 0, 0)
+	} else {
+		status = zwOpenKey(c, result, nt.KEY_ALL_ACCESS, mem)
 	}
-	return c.Registry().Open(nil, full, false)
+	if status != nt.STATUS_SUCCESS {
+		return status
+	}
+	h := Load[nt.Handle](c, result)
+	defer c.close(h, nt.KernelMode)
+	return do(h)
+}
+
+// withName calls f with a value's name as a UNICODE_STRING.
+func (c *Call) withName(name guest.Addr, f func(name guest.Addr) nt.Status) nt.Status {
+	s, err := c.newUnicodeString(c.optWideText(name))
+	if err != nil {
+		return nt.STATUS_NO_MEMORY
+	}
+	defer c.freeObject(s)
+	return f(s)
 }
 
 // wideText reads a text that ends with a zero.
@@ -94,9 +134,10 @@ func (c *Call) optWideText(a guest.Addr) string {
 //
 // STATUS_OBJECT_NAME_NOT_FOUND, STATUS_INVALID_PARAMETER. "RtlCheckRegistryKey function (wdm.h)".
 func rtlCheckRegistryKey(c *Call, relative uint32, path guest.Addr) nt.Status {
-	_, status := c.relativeKey(relative, path, false)
-	return status
+	return c.relativeKey(relative, path, false, succeed)
 }
+
+func succeed(nt.Handle, *cm.Key) nt.Status { return nt.STATUS_SUCCESS }
 
 // rtlCreateRegistryKey makes a key, if it is not there.
 //
@@ -105,8 +146,7 @@ func rtlCheckRegistryKey(c *Call, relative uint32, path guest.Addr) nt.Status {
 // STATUS_OBJECT_NAME_NOT_FOUND if a key above it is missing, STATUS_INVALID_PARAMETER.
 // "RtlCreateRegistryKey function (wdm.h)".
 func rtlCreateRegistryKey(c *Call, relative uint32, path guest.Addr) nt.Status {
-	_, status := c.relativeKey(relative, path, true)
-	return status
+	return c.relativeKey(relative, path, true, succeed)
 }
 
 // rtlDeleteRegistryValue deletes a value.
@@ -115,14 +155,12 @@ func rtlCreateRegistryKey(c *Call, relative uint32, path guest.Addr) nt.Status {
 //
 // STATUS_OBJECT_NAME_NOT_FOUND, STATUS_INVALID_PARAMETER. "RtlDeleteRegistryValue function (wdm.h)".
 func rtlDeleteRegistryValue(c *Call, relative uint32, path, name guest.Addr) nt.Status {
-	k, status := c.relativeKey(relative, path, false)
-	if status != nt.STATUS_SUCCESS {
-		return status
-	}
-	return k.DeleteValue(c.optWideText(name))
+	return c.relativeKey(relative, path, false, func(h nt.Handle, _ *cm.Key) nt.Status {
+		return c.withName(name, func(name guest.Addr) nt.Status { return zwDeleteValueKey(c, h, name) })
+	})
 }
 
-// rtlWriteRegistryValue sets a value. The key above the last is made if it is missing.
+// rtlWriteRegistryValue sets a value. The key is made if it is missing, where the one above it is.
 //
 //	NTSTATUS RtlWriteRegistryValue(ULONG RelativeTo, PCWSTR Path, PCWSTR ValueName, ULONG ValueType,
 //	    PVOID ValueData, ULONG ValueLength)
@@ -130,16 +168,11 @@ func rtlDeleteRegistryValue(c *Call, relative uint32, path, name guest.Addr) nt.
 // As RtlCreateRegistryKey and ZwSetValueKey. "RtlWriteRegistryValue function (wdm.h)".
 func rtlWriteRegistryValue(c *Call, relative uint32, path, name guest.Addr, typ uint32,
 	data guest.Addr, size uint32) nt.Status {
-	if size > maxValueData {
-		return nt.STATUS_INSUFFICIENT_RESOURCES
-	}
-	b := make([]byte, size)
-	c.Must(guest.Read(b, data))
-	k, status := c.relativeKey(relative, path, true)
-	if status != nt.STATUS_SUCCESS {
-		return status
-	}
-	return k.Set(c.optWideText(name), typ, b)
+	return c.relativeKey(relative, path, true, func(h nt.Handle, _ *cm.Key) nt.Status {
+		return c.withName(name, func(name guest.Addr) nt.Status {
+			return zwSetValueKey(c, h, name, 0, typ, data, size)
+		})
+	})
 }
 
 // registryQuery is an RtlQueryRegistryValues under way.
@@ -161,14 +194,16 @@ type registryQuery struct {
 // RTL_QUERY_REGISTRY_TYPECHECK asks for, and what a routine fails with.
 // "RtlQueryRegistryValues function (wdm.h)".
 func rtlQueryRegistryValues(c *Call, relative uint32, path, table, context, _ guest.Addr) nt.Status {
-	key, status := c.relativeKey(relative, path, false)
-	if status != nt.STATUS_SUCCESS {
-		return status
-	}
-	q := &registryQuery{Call: c, top: key, key: key, context: context}
+	return c.relativeKey(relative, path, false, func(_ nt.Handle, key *cm.Key) nt.Status {
+		q := &registryQuery{Call: c, top: key, key: key, context: context}
+		return q.table(table)
+	})
+}
+
+func (q *registryQuery) table(table guest.Addr) nt.Status {
 	size := guest.Addr(sizeOf[nt.RTLQueryRegistryTable]())
 	for ; ; table += size {
-		e := Load[nt.RTLQueryRegistryTable](c, table)
+		e := Load[nt.RTLQueryRegistryTable](q.Call, table)
 		if e.QueryRoutine == 0 && e.Flags&(nt.RTL_QUERY_REGISTRY_SUBKEY|
 			nt.RTL_QUERY_REGISTRY_DIRECT) == 0 {
 			return nt.STATUS_SUCCESS

@@ -2,6 +2,10 @@ package ntoskrnl
 
 import (
 	"encoding/binary"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
 
 	"github.com/drvhost/drvhost/guest"
 	"github.com/drvhost/drvhost/nt"
@@ -14,7 +18,7 @@ var zwKeyExports = []Export{
 	{Name: "ZwCreateKey", Fn: fn7(zwCreateKey),
 		Params: "KeyHandle DesiredAccess ObjectAttributes TitleIndex Class:ustr CreateOptions " +
 			"Disposition",
-		MaxIRQL: passive, Support: Partial, Note: "a security descriptor is not kept"},
+		MaxIRQL: passive, Support: Full},
 	{Name: "ZwOpenKey", Fn: fn3(zwOpenKey), Params: "KeyHandle DesiredAccess ObjectAttributes",
 		MaxIRQL: passive, Support: Full},
 	{Name: "ZwOpenKeyEx", Fn: fn4(zwOpenKeyEx),
@@ -26,16 +30,18 @@ var zwKeyExports = []Export{
 		Support: Full},
 	{Name: "ZwQueryKey", Fn: fn5(zwQueryKey),
 		Params:  "KeyHandle KeyInformationClass:d KeyInformation Length:d ResultLength",
-		MaxIRQL: passive, Support: Partial,
-		Note: "KeyBasic, KeyNode, KeyFull, KeyName and KeyCachedInformation"},
+		MaxIRQL: passive, Support: Full},
 	{Name: "ZwEnumerateKey", Fn: fn6(zwEnumerateKey),
 		Params:  "KeyHandle Index:d KeyInformationClass:d KeyInformation Length:d ResultLength",
 		MaxIRQL: passive, Support: Full},
-	{Name: "ZwNotifyChangeKey", Fn: fn10(zwNotifyChangeKey),
-		Params: "KeyHandle Event ApcRoutine ApcContext IoStatusBlock CompletionFilter WatchTree:b " +
-			"Buffer BufferSize:d Asynchronous:b",
+	{Name: "ZwSetInformationKey", Fn: fn4(zwSetInformationKey),
+		Params:  "KeyHandle KeySetInformationClass:d KeySetInformation KeySetInformationLength:d",
 		MaxIRQL: passive, Support: Partial,
-		Note: "with an event, or waiting; neither APC routines nor work items are called"},
+		Note: "KeyWriteTimeInformation, which holds for this host until the key is changed"},
+	{Name: "ZwNotifyChangeKey", Fn: fn10(zwNotifyChangeKey),
+		Params: "KeyHandle Event WorkItem QueueType IoStatusBlock CompletionFilter WatchTree:b " +
+			"Buffer BufferSize:d Asynchronous:b",
+		MaxIRQL: passive, Support: Full},
 }
 
 // sizeofKey is what a key's object takes in guest memory, where nothing looks into it.
@@ -52,16 +58,58 @@ type keyObject struct {
 // keyGone ends what a key's object still has.
 func (k *Kernel) keyGone(o *ob.Object) {
 	key := o.Body.(*keyObject)
+	k.openKeys.remove(key)
 	key.watches.end(key.Key)
 	k.freeObject(key.name)
 }
 
+// openKeys are the keys that have objects: a hive with one of its keys open is not unloaded.
+type openKeys struct {
+	mu  sync.Mutex
+	all map[*keyObject]bool
+}
+
+func (o *openKeys) add(k *keyObject) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.all == nil {
+		o.all = make(map[*keyObject]bool)
+	}
+	o.all[k] = true
+}
+
+func (o *openKeys) remove(k *keyObject) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.all, k)
+}
+
+// below reports whether a key below a path is open, or with itself the key of that path.
+func (o *openKeys) below(path string, itself bool) bool {
+	path = cm.Fold(path)
+	o.mu.Lock()
+	all := slices.Collect(maps.Keys(o.all))
+	o.mu.Unlock() // to look at a key may bring changes, and call what waits for them
+	for _, k := range all {
+		at := cm.Fold(k.Path())
+		if _, deleted := k.Info(); deleted != nt.STATUS_SUCCESS {
+			continue
+		}
+		if strings.HasPrefix(at, path+`\`) || itself && at == path {
+			return true
+		}
+	}
+	return false
+}
+
 // newKey makes the object of an open key; the caller has a reference.
 func (c *Call) newKey(key *cm.Key) (*ob.Object, nt.Status) {
-	o, err := c.Ob.Create(c.types.key, sizeofKey, &keyObject{Key: key})
+	body := &keyObject{Key: key}
+	o, err := c.Ob.Create(c.types.key, sizeofKey, body)
 	if err != nil {
 		return nil, nt.STATUS_INSUFFICIENT_RESOURCES
 	}
+	c.openKeys.add(body)
 	return o, nt.STATUS_SUCCESS
 }
 
@@ -72,6 +120,8 @@ type keyName struct {
 	path       string
 	attributes uint32
 	name       guest.Addr // UNICODE_STRING
+	descriptor guest.Addr
+	quality    guest.Addr // of service, for security
 }
 
 func (c *Call) keyAttributes(a guest.Addr) (k keyName, status nt.Status) {
@@ -83,6 +133,7 @@ func (c *Call) keyAttributes(a guest.Addr) (k keyName, status nt.Status) {
 		return k, nt.STATUS_INVALID_PARAMETER
 	}
 	k.attributes, k.name = oa.Attributes, oa.ObjectName
+	k.descriptor, k.quality = oa.SecurityDescriptor, oa.SecurityQualityOfService
 	k.path = c.OptUString(oa.ObjectName)
 	if oa.RootDirectory == 0 {
 		return k, nt.STATUS_SUCCESS
@@ -124,8 +175,9 @@ func (c *Call) giveKey(result guest.Addr, key *cm.Key, access, attributes uint32
 //
 // STATUS_OBJECT_NAME_NOT_FOUND if a key above it is missing, STATUS_CHILD_MUST_BE_VOLATILE,
 // STATUS_ACCESS_DENIED below \Registry, STATUS_OBJECT_NAME_INVALID, STATUS_INVALID_PARAMETER,
-// STATUS_INVALID_HANDLE, STATUS_KEY_DELETED, and what callbacks say. The disposition is
-// REG_CREATED_NEW_KEY or REG_OPENED_EXISTING_KEY. "ZwCreateKey function (wdm.h)".
+// STATUS_INVALID_HANDLE, STATUS_KEY_DELETED, what is wrong with a security descriptor, and what
+// callbacks say. The disposition is REG_CREATED_NEW_KEY or REG_OPENED_EXISTING_KEY. "ZwCreateKey
+// function (wdm.h)".
 func zwCreateKey(c *Call, result guest.Addr, access uint32, attributes guest.Addr, title uint32,
 	class guest.Addr, options uint32, disposition guest.Addr) nt.Status {
 	const known = nt.REG_OPTION_VOLATILE | nt.REG_OPTION_CREATE_LINK | nt.REG_OPTION_BACKUP_RESTORE |
@@ -140,10 +192,21 @@ func zwCreateKey(c *Call, result guest.Addr, access uint32, attributes guest.Add
 	defer c.releaseKeyName(name)
 	o := cm.CreateOptions{Class: c.OptUString(class),
 		Volatile: options&nt.REG_OPTION_VOLATILE != 0, Link: options&nt.REG_OPTION_CREATE_LINK != 0}
+	var own *nt.Descriptor
+	if name.descriptor != 0 {
+		d, status := c.loadDescriptor(name.descriptor)
+		if status != nt.STATUS_SUCCESS {
+			return status
+		}
+		own = &d
+	}
 	open := keyOpening{name: name, access: access, options: options, class: class, create: true,
-		disposition: disposition}
+		disposition: disposition, handle: result}
 	return c.watchOpen(&open, func() (guest.Addr, nt.Status) {
 		key, created, status := c.Registry().Create(name.from, name.path, o)
+		if status == nt.STATUS_SUCCESS && created && own != nil {
+			status = key.SetSecurity(own.Append(nil))
+		}
 		if status != nt.STATUS_SUCCESS {
 			return 0, status
 		}
@@ -188,7 +251,7 @@ func zwOpenKeyEx(c *Call, result guest.Addr, access uint32, attributes guest.Add
 	}
 	defer c.releaseKeyName(name)
 	itself := options&nt.REG_OPTION_OPEN_LINK != 0 || name.attributes&nt.OBJ_OPENLINK != 0
-	open := keyOpening{name: name, access: access, options: options}
+	open := keyOpening{name: name, access: access, options: options, handle: result}
 	return c.watchOpen(&open, func() (guest.Addr, nt.Status) {
 		key, status := c.Registry().Open(name.from, name.path, itself)
 		if status != nt.STATUS_SUCCESS {
@@ -300,6 +363,32 @@ func zwEnumerateKey(c *Call, h nt.Handle, index, class uint32, info guest.Addr, 
 	})
 }
 
+var regSetInformationKey = registryOperation{3, 18}
+
+// zwSetInformationKey sets what is known of a key: with KeyWriteTimeInformation when it was last
+// written.
+//
+//	NTSTATUS ZwSetInformationKey(HANDLE KeyHandle,
+//	    KEY_SET_INFORMATION_CLASS KeySetInformationClass, PVOID KeySetInformation,
+//	    ULONG KeySetInformationLength)
+//
+// STATUS_INFO_LENGTH_MISMATCH, STATUS_INVALID_PARAMETER for another class, STATUS_INVALID_HANDLE,
+// STATUS_KEY_DELETED. "ZwSetInformationKey function (wdm.h)".
+func zwSetInformationKey(c *Call, h nt.Handle, class uint32, info guest.Addr,
+	length uint32) nt.Status {
+	switch {
+	case class != nt.KeyWriteTimeInformation:
+		return nt.STATUS_INVALID_PARAMETER
+	case length != uint32(sizeOf[int64]()):
+		return nt.STATUS_INFO_LENGTH_MISMATCH
+	}
+	at := Load[int64](c, info)
+	return c.withKey(h, nt.KEY_SET_VALUE, func(o *ob.Object, k *cm.Key) nt.Status {
+		slots := []uint64{uint64(class), uint64(info), uint64(length)}
+		return c.watchKey(regSetInformationKey, o, slots, func() nt.Status { return k.SetWritten(at) })
+	})
+}
+
 // Sizes of the structures before what is behind them ("KEY_BASIC_INFORMATION structure" and those
 // of the others).
 const (
@@ -308,6 +397,14 @@ const (
 	keyFullSize   = 44
 	keyNameSize   = 4
 	keyCachedSize = 40
+	keyFlagsSize  = 12
+	keyBitsSize   = 4
+)
+
+// Flags of KeyFlagsInformation.
+const (
+	regFlagVolatile = 1
+	regFlagLink     = 2
 )
 
 // noOffset stands where there is no class.
@@ -358,6 +455,20 @@ func (c *Call) keyInformation(i cm.Info, path string, class uint32, info guest.A
 			len(name), 0} {
 			b = le.AppendUint32(b, uint32(v))
 		}
+	case nt.KeyFlagsInformation:
+		least = keyFlagsSize
+		flags := uint32(0)
+		if i.Volatile {
+			flags |= regFlagVolatile
+		}
+		if i.Link {
+			flags |= regFlagLink
+		}
+		b = le.AppendUint32(make([]byte, 4), flags)
+		b = le.AppendUint32(b, 0)
+	case nt.KeyVirtualizationInformation, nt.KeyHandleTagsInformation: // of none
+		least = keyBitsSize
+		b = make([]byte, keyBitsSize)
 	default:
 		return nt.STATUS_INVALID_PARAMETER
 	}

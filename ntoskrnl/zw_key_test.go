@@ -3,6 +3,7 @@ package ntoskrnl
 import (
 	"encoding/binary"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -212,9 +213,10 @@ func TestChangesOfKeysAreNotified(t *testing.T) {
 	assert.Equal(t, nt.STATUS_SUCCESS, r.status("ZwWaitForSingleObject", event, 0, 0))
 
 	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, watch(event, 0, 1))
+	assert.Equal(t, nt.STATUS_INVALID_PARAMETER, watch(event, 16, 1))
 	assert.Equal(t, nt.STATUS_INVALID_HANDLE, watch(0x7770, nt.REG_NOTIFY_CHANGE_NAME, 1))
-	assert.Equal(t, nt.STATUS_NOT_SUPPORTED,
-		r.status("ZwNotifyChangeKey", h, event, 1, 0, iosb, 4, 0, 0, 0, 1))
+	assert.Equal(t, nt.STATUS_INVALID_PARAMETER,
+		r.status("ZwNotifyChangeKey", h, event, r.mem(32), 7, iosb, 4, 0, 0, 0, 1), "no queue")
 
 	require.Equal(t, nt.STATUS_PENDING, watch(event, nt.REG_NOTIFY_CHANGE_LAST_SET, 1))
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwClose", h))
@@ -231,6 +233,66 @@ func TestChangesOfKeysAreNotified(t *testing.T) {
 	}()
 	assert.Equal(t, nt.STATUS_NOTIFY_ENUM_DIR, watch(0, nt.REG_NOTIFY_CHANGE_LAST_SET, 0))
 	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwDeleteKey", h))
+}
+
+func TestAChangeBetweenTwoRequestsIsNotLost(t *testing.T) {
+	r := newRig(t)
+	h := r.key(testKey, 0)
+	sub := r.key("Sub", h)
+	iosb := r.mem(16)
+	watch := func(filter uint32, tree uint64) nt.Status {
+		return r.status("ZwNotifyChangeKey", h, 0, 0, 0, iosb, uint64(filter), tree, 0, 0, 1)
+	}
+	completed := func() bool { return nt.Status(r.u32(iosb)) == nt.STATUS_NOTIFY_ENUM_DIR }
+	require.Equal(t, nt.STATUS_PENDING, watch(nt.REG_NOTIFY_CHANGE_LAST_SET, 1))
+	r.key("Other", h)
+	assert.False(t, completed(), "that is none of the filter's")
+	r.setValue(sub, "x", nt.REG_DWORD, nil)
+	assert.True(t, completed(), "of the tree")
+	require.Equal(t, nt.STATUS_PENDING, watch(nt.REG_NOTIFY_CHANGE_LAST_SET, 1))
+	assert.False(t, completed())
+	r.setValue(sub, "x", nt.REG_DWORD, nil)
+	r.setValue(sub, "y", nt.REG_DWORD, nil)
+	require.Equal(t, nt.STATUS_PENDING, watch(nt.REG_NOTIFY_CHANGE_LAST_SET, 1))
+	assert.True(t, completed(), "it came before the request")
+	require.Equal(t, nt.STATUS_PENDING, watch(nt.REG_NOTIFY_CHANGE_NAME, 0))
+	r.key("Third", h)
+	assert.False(t, completed(), "the first request's filter holds")
+	r.setValue(sub, "x", nt.REG_DWORD, nil)
+	assert.True(t, completed(), "and its tree")
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwDeleteKey", sub))
+	require.Equal(t, nt.STATUS_PENDING, watch(nt.REG_NOTIFY_CHANGE_LAST_SET, 1))
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwClose", h))
+	assert.Equal(t, nt.STATUS_NOTIFY_CLEANUP, nt.Status(r.u32(iosb)))
+	assert.False(t, r.Registry().Watched(), "nobody watches any more")
+
+	flat := r.key(testKey, 0)
+	iosb = r.mem(16)
+	require.Equal(t, nt.STATUS_PENDING, r.status("ZwNotifyChangeKey", flat, 0, 0, 0, iosb, 4, 0, 0, 0, 1))
+	other := r.key("Other", flat)
+	r.setValue(other, "x", nt.REG_DWORD, nil)
+	assert.False(t, completed(), "not below")
+
+	gone := r.key("Gone", flat)
+	require.Equal(t, nt.STATUS_PENDING, r.status("ZwNotifyChangeKey", gone, 0, 0, 0, iosb, 4, 0, 0, 0, 1))
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwDeleteKey", gone))
+	assert.True(t, completed())
+	assert.Equal(t, nt.STATUS_KEY_DELETED,
+		r.status("ZwNotifyChangeKey", gone, 0, 0, 0, iosb, 4, 0, 0, 0, 1))
+}
+
+func TestAChangeQueuesAWorkItem(t *testing.T) {
+	r := newRig(t)
+	h := r.key(testKey, 0)
+	routine, at := r.recordSuccess()
+	item := r.mem(32)
+	r.put64(item+16, routine)
+	r.put64(item+24, 77)
+	require.Equal(t, nt.STATUS_PENDING, r.status("ZwNotifyChangeKey", h, 0, item, 1, r.mem(16),
+		uint64(nt.REG_NOTIFY_CHANGE_LAST_SET|nt.REG_NOTIFY_THREAD_AGNOSTIC), 0, 0, 0, 1))
+	assert.Zero(t, r.u64(at))
+	r.setValue(h, "x", nt.REG_DWORD, nil)
+	require.Eventually(t, func() bool { return r.u64(at) == 77 }, 20*time.Second, time.Millisecond)
 }
 
 // recordSuccess is record with a routine that returns STATUS_SUCCESS.
@@ -417,4 +479,20 @@ func TestRtlRegistryFunctions(t *testing.T) {
 	}
 	assert.Equal(t, nt.STATUS_SUCCESS, remove())
 	assert.Equal(t, nt.STATUS_OBJECT_NAME_NOT_FOUND, remove())
+	assert.Equal(t, nt.STATUS_SUCCESS, r.status("RtlWriteRegistryValue", uint64(nt.RTL_REGISTRY_HANDLE),
+		r.key(testKey, 0), 0, uint64(nt.REG_DWORD), data, 4), "the default value, by a handle")
+	assert.Equal(t, nt.STATUS_OBJECT_NAME_NOT_FOUND, r.status("RtlWriteRegistryValue", services,
+		r.wstr(`none\Parameters`), 0, uint64(nt.REG_DWORD), data, 4))
+	refuse := r.routine(0xB8, 0x22, 0x00, 0x00, 0xC0, 0xC3) // mov eax, STATUS_ACCESS_DENIED; ret
+	cookie := r.mem(8)
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("CmRegisterCallback", refuse, 0, cookie))
+	assert.Equal(t, nt.STATUS_ACCESS_DENIED, write())
+	assert.Equal(t, nt.STATUS_ACCESS_DENIED, remove())
+	assert.Equal(t, nt.STATUS_ACCESS_DENIED, r.status("RtlCheckRegistryKey", windows, 0))
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("CmUnRegisterCallback", r.u64(cookie)))
+	const svc = `\Registry\Machine\System\ControlSet001\Services\svc`
+	assert.False(t, r.openKeys.below(svc, true), "no key stays open")
+	h := r.key(svc, 0)
+	assert.True(t, r.openKeys.below(svc, true))
+	require.Equal(t, nt.STATUS_SUCCESS, r.status("ZwClose", h))
 }

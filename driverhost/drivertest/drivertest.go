@@ -25,6 +25,7 @@ import (
 	"github.com/drvhost/drvhost/driverhost"
 	"github.com/drvhost/drvhost/ntoskrnl"
 	"github.com/drvhost/drvhost/ntoskrnl/cm"
+	"github.com/drvhost/drvhost/ntoskrnl/cm/hive"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 )
 
@@ -76,6 +77,20 @@ func Reg(t testing.TB, text string) Option {
 			c.host.Registry = ntoskrnl.NewRegistry(1)
 		}
 		if err := c.host.Registry.Do(edits); err != nil {
+			t.Fatalf("drivertest: %v", err)
+		}
+	}
+}
+
+// Hive gives the drivers a registry with what a binary hive's file has at a key, as HKLM\System, beside
+// what Windows has.
+func Hive(t testing.TB, key, file string) Option {
+	return func(c *config) {
+		t.Helper()
+		if c.host.Registry == nil {
+			c.host.Registry = ntoskrnl.NewRegistry(1)
+		}
+		if err := hive.SeedFile(c.host.Registry, key+"="+file); err != nil {
 			t.Fatalf("drivertest: %v", err)
 		}
 	}

@@ -96,10 +96,14 @@ func (r *Registry) apply(c Change) ([]*Watch, nt.Status) {
 		if utf16Len(v.Name) > MaxValueName {
 			return nil, nt.STATUS_INVALID_PARAMETER
 		}
-		if r.used+v.cost() > QuotaBytes {
+		i, old := n.value(c.Name), 0
+		if i >= 0 {
+			old = n.values[i].cost()
+		}
+		if r.used+v.cost()-old > QuotaBytes {
 			return nil, nt.STATUS_REGISTRY_QUOTA_LIMIT
 		}
-		r.setValue(n, n.value(c.Name), v)
+		r.setValue(n, i, v)
 		return r.changed(n, nt.REG_NOTIFY_CHANGE_LAST_SET), nt.STATUS_SUCCESS
 	case OpDeleteValue:
 		if i := n.value(c.Name); i >= 0 {
@@ -107,6 +111,10 @@ func (r *Registry) apply(c Change) ([]*Watch, nt.Status) {
 		}
 		return r.changed(n, nt.REG_NOTIFY_CHANGE_LAST_SET), nt.STATUS_SUCCESS
 	case OpSetSecurity:
+		if r.used+len(c.Data)-len(n.security) > QuotaBytes {
+			return nil, nt.STATUS_REGISTRY_QUOTA_LIMIT
+		}
+		r.used += len(c.Data) - len(n.security)
 		n.security = slices.Clone(c.Data)
 		return r.changed(n, nt.REG_NOTIFY_CHANGE_SECURITY), nt.STATUS_SUCCESS
 	}

@@ -8,7 +8,10 @@
 // see it, and may refuse it: so a store can make it durable and others can follow it. [Registry.Apply]
 // does the changes of another registry.
 //
-// [Parse] and [Registry.Export] are for .reg files, [Initial] is what a system has before anybody
+// A [Tree] is a key with everything below it as plain data: keys are copied, compared and restored by
+// theirs, and package hive reads and writes them as Windows' binary files.
+//
+// [Parse] and [Key.Export] are for .reg files, [Initial] is what a system has before anybody
 // has written anything.
 //
 // The package may import nt and rtl. Registry.mu guards the tree; OnChange runs under it and must

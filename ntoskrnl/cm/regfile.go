@@ -312,12 +312,8 @@ func (p *parser) hex(v *Value, typ uint32, text string) error {
 		}
 		v.Data = append(v.Data, byte(b))
 	}
-	if p.ansi && (typ == nt.REG_EXPAND_SZ || typ == nt.REG_MULTI_SZ) {
-		var wide []byte
-		for _, u := range utf16.Encode([]rune(string(v.Data))) {
-			wide = binary.LittleEndian.AppendUint16(wide, u)
-		}
-		v.Data = wide
+	if p.ansi && ansiType(typ) {
+		v.Data = Encode(string(v.Data), false)
 	}
 	return nil
 }
@@ -363,28 +359,52 @@ func (k *Key) Export(w io.Writer) error { return k.ExportAs(w, UserPath(k.Path()
 // ExportAs is Export with the name by which the file is to know the key, as FullPath takes it. Links
 // below the key are left out: what they lead to is written where it is.
 func (k *Key) ExportAs(w io.Writer, name string) error {
-	var b bytes.Buffer
-	b.WriteString("Windows Registry Editor Version 5.00\r\n\r\n")
+	return k.export(w, name, exporter{})
+}
+
+// ExportRegedit4 is ExportAs as REGEDIT4 has it, in UTF-8. Data of a REG_EXPAND_SZ or REG_MULTI_SZ
+// that is no text, and could not be read again, is an error.
+func (k *Key) ExportRegedit4(w io.Writer, name string) error {
+	return k.export(w, name, exporter{ansi: true})
+}
+
+// exporter writes a .reg file.
+type exporter struct {
+	bytes.Buffer
+	ansi bool // REGEDIT4
+	err  error
+}
+
+func (k *Key) export(w io.Writer, name string, e exporter) error {
+	e.WriteString("Windows Registry Editor Version 5.00\r\n\r\n")
+	if e.ansi {
+		e.Reset()
+		e.WriteString("REGEDIT4\r\n\r\n")
+	}
+	k.r.refresh()
 	k.r.mu.RLock()
 	if k.n.deleted {
 		k.r.mu.RUnlock()
 		return nt.STATUS_KEY_DELETED
 	}
-	k.n.export(&b, name)
+	e.key(k.n, name)
 	k.r.mu.RUnlock()
-	_, err := w.Write(b.Bytes())
+	if e.err != nil {
+		return e.err
+	}
+	_, err := w.Write(e.Bytes())
 	return err
 }
 
-func (n *node) export(b *bytes.Buffer, path string) {
-	fmt.Fprintf(b, "[%s]\r\n", path)
+func (e *exporter) key(n *node, path string) {
+	fmt.Fprintf(e, "[%s]\r\n", path)
 	for i := range n.values {
-		n.values[i].export(b)
+		e.value(&n.values[i], path)
 	}
-	b.WriteString("\r\n")
+	e.WriteString("\r\n")
 	for _, k := range n.keys {
 		if !k.link {
-			k.export(b, path+`\`+k.name)
+			e.key(k, path+`\`+k.name)
 		}
 	}
 }
@@ -392,7 +412,7 @@ func (n *node) export(b *bytes.Buffer, path string) {
 // lineWidth is where lines of bytes are broken, in characters.
 const lineWidth = 76
 
-func (v *Value) export(b *bytes.Buffer) {
+func (e *exporter) value(v *Value, path string) {
 	var line strings.Builder
 	if v.Name == "" {
 		line.WriteString("@=")
@@ -400,11 +420,11 @@ func (v *Value) export(b *bytes.Buffer) {
 		line.WriteString(quote(v.Name) + "=")
 	}
 	if v.Type == nt.REG_SZ && plain(v.Data) {
-		b.WriteString(line.String() + quote(v.Text()) + "\r\n")
+		e.WriteString(line.String() + quote(v.Text()) + "\r\n")
 		return
 	}
 	if v.Type == nt.REG_DWORD && len(v.Data) == 4 {
-		fmt.Fprintf(b, "%sdword:%08x\r\n", line.String(), binary.LittleEndian.Uint32(v.Data))
+		fmt.Fprintf(e, "%sdword:%08x\r\n", line.String(), binary.LittleEndian.Uint32(v.Data))
 		return
 	}
 	if v.Type == nt.REG_BINARY {
@@ -412,18 +432,40 @@ func (v *Value) export(b *bytes.Buffer) {
 	} else {
 		fmt.Fprintf(&line, "hex(%x):", v.Type)
 	}
-	for i, c := range v.Data {
+	data := v.Data
+	if e.ansi && ansiType(v.Type) {
+		if data = narrow(data); data == nil && e.err == nil {
+			e.err = fmt.Errorf("%s: %q has data that is no text, which REGEDIT4 cannot have", path, v.Name)
+		}
+	}
+	for i, c := range data {
 		if line.Len() >= lineWidth {
-			b.WriteString(line.String() + "\\\r\n")
+			e.WriteString(line.String() + "\\\r\n")
 			line.Reset()
 			line.WriteString("  ")
 		}
 		line.WriteString(hex.EncodeToString([]byte{c}))
-		if i < len(v.Data)-1 {
+		if i < len(data)-1 {
 			line.WriteByte(',')
 		}
 	}
-	b.WriteString(line.String() + "\r\n")
+	e.WriteString(line.String() + "\r\n")
+}
+
+// ansiType says whether REGEDIT4 has a type's data in another encoding than the registry.
+func ansiType(t uint32) bool { return t == nt.REG_EXPAND_SZ || t == nt.REG_MULTI_SZ }
+
+// narrow gives UTF-16 as UTF-8, or nil for what is not that.
+func narrow(data []byte) []byte {
+	units := make([]uint16, len(data)/2)
+	for i := range units {
+		units[i] = binary.LittleEndian.Uint16(data[2*i:])
+	}
+	s := string(utf16.Decode(units))
+	if !bytes.Equal(Encode(s, false), data) {
+		return nil
+	}
+	return []byte(s)
 }
 
 // plain reports whether the data of a REG_SZ is text with one zero, at its end, that a line can hold.

@@ -56,10 +56,11 @@ type node struct {
 	volatile bool
 	link     bool // its value SymbolicLinkValue says where to go on
 	deleted  bool
-	written  int64   // last change, as a FILETIME
-	security []byte  // SECURITY_DESCRIPTOR, self-relative; nil inherits
-	keys     []*node // by fold
-	values   []Value // in the order in which they came
+	written  int64          // last change, as a FILETIME
+	security []byte         // SECURITY_DESCRIPTOR, self-relative; nil inherits
+	keys     []*node        // by fold
+	values   []Value        // in the order in which they came
+	places   map[string]int // of values by their folded names, when they are many; or nil
 	watches  []*Watch
 }
 
@@ -128,7 +129,7 @@ func (r *Registry) insert(parent, k *node) {
 	r.used += k.cost()
 }
 
-func (n *node) cost() int { return 2*(len(n.name)+len(n.class)) + 128 }
+func (n *node) cost() int { return 2*(len(n.name)+len(n.class)) + len(n.security) + 128 }
 
 func (v *Value) cost() int { return 2*len(v.Name) + len(v.Data) + 64 }
 
@@ -258,6 +259,22 @@ func (r *Registry) Open(from *Key, path string, itself bool) (*Key, nt.Status) {
 		return nil, status
 	}
 	return &Key{r, n}, status
+}
+
+// Resolve gives the path of the key that a path leads to, or would if it were there: one without links,
+// in the tree's spelling as far as it exists. The other parameter and errors are those of Open.
+func (r *Registry) Resolve(path string, itself bool) (string, nt.Status) {
+	r.refresh()
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	n, names, status := r.start(nil, path)
+	if status != nt.STATUS_SUCCESS {
+		return "", status
+	}
+	if n, names, status = r.walk(n, names, itself); status != nt.STATUS_SUCCESS {
+		return "", status
+	}
+	return strings.Join(append([]string{n.path()}, names...), `\`), nt.STATUS_SUCCESS
 }
 
 // CreateOptions is how a key is made.
@@ -401,7 +418,7 @@ func (r *Registry) remove(n *node) []*Watch {
 	for i := range n.values {
 		r.used -= n.values[i].cost()
 	}
-	n.values = nil
+	n.values, n.places = nil, nil
 	return due
 }
 
@@ -537,7 +554,7 @@ func (k *Key) Security() ([]byte, nt.Status) {
 	return k.n.security, nt.STATUS_SUCCESS
 }
 
-// SetSecurity gives the key a security descriptor.
+// SetSecurity gives the key a security descriptor. STATUS_REGISTRY_QUOTA_LIMIT.
 func (k *Key) SetSecurity(descriptor []byte) nt.Status {
 	due, status := k.setSecurity(slices.Clone(descriptor))
 	fire(due)
@@ -552,10 +569,14 @@ func (k *Key) setSecurity(descriptor []byte) ([]*Watch, nt.Status) {
 	if n.deleted {
 		return nil, nt.STATUS_KEY_DELETED
 	}
+	if k.r.used+len(descriptor)-len(n.security) > QuotaBytes {
+		return nil, nt.STATUS_REGISTRY_QUOTA_LIMIT
+	}
 	c := Change{Op: OpSetSecurity, Key: n.path(), Data: descriptor, Volatile: n.volatile}
 	if done, status := k.r.tell(c); done || status != nt.STATUS_SUCCESS {
 		return nil, status
 	}
+	k.r.used += len(descriptor) - len(n.security)
 	n.security = descriptor
 	n.written = k.r.stamp()
 	return k.r.changed(n, nt.REG_NOTIFY_CHANGE_SECURITY), nt.STATUS_SUCCESS

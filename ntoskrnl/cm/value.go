@@ -6,10 +6,33 @@ import (
 	"github.com/drvhost/drvhost/nt"
 )
 
-// value gives the place of a value, or -1.
+// value gives the place of a value, or -1. It may be called by several who only read.
 func (n *node) value(name string) int {
 	fold := Fold(name)
-	return slices.IndexFunc(n.values, func(v Value) bool { return Fold(v.Name) == fold })
+	if n.places == nil {
+		return slices.IndexFunc(n.values, func(v Value) bool { return Fold(v.Name) == fold })
+	}
+	if i, ok := n.places[fold]; ok {
+		return i
+	}
+	return -1
+}
+
+// manyValues is how many values a key has when their places are kept.
+const manyValues = 32
+
+// keepPlaces keeps the places of the values from index i on. The lock is held for writing.
+func (n *node) keepPlaces(i int) {
+	if len(n.values) < manyValues {
+		n.places = nil
+		return
+	}
+	if n.places == nil {
+		n.places, i = make(map[string]int, len(n.values)), 0
+	}
+	for ; i < len(n.values); i++ {
+		n.places[Fold(n.values[i].Name)] = i
+	}
 }
 
 // Value gives a value by its name; the empty one is the key's default value.
@@ -89,6 +112,7 @@ func (r *Registry) setValue(n *node, i int, v Value) {
 		n.values[i] = v
 	} else {
 		n.values = append(n.values, v)
+		n.keepPlaces(len(n.values) - 1)
 	}
 	r.used += v.cost()
 	n.written = r.stamp()
@@ -123,6 +147,10 @@ func (k *Key) deleteValue(name string) ([]*Watch, nt.Status) {
 
 func (r *Registry) removeValue(n *node, i int) {
 	r.used -= n.values[i].cost()
+	if n.places != nil {
+		delete(n.places, Fold(n.values[i].Name))
+	}
 	n.values = slices.Delete(n.values, i, i+1)
+	n.keepPlaces(i)
 	n.written = r.stamp()
 }

@@ -88,6 +88,9 @@ fuzz:
 	$(GO) test -run '^$$' -fuzz '^FuzzCheck$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/signature
 	$(GO) test -run '^$$' -fuzz '^FuzzServer$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/registry
 	$(GO) test -run '^$$' -fuzz '^FuzzMirror$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/registry
+	$(GO) test -run '^$$' -fuzz '^FuzzRead$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./ntoskrnl/cm/hive
+	$(GO) test -run '^$$' -fuzz '^FuzzSettings$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/service
+	$(GO) test -run '^$$' -fuzz '^FuzzSplitCommand$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/service
 	$(GO) test -run '^$$' -fuzz '^FuzzFailureActions$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./driverhost/service
 
 clean:

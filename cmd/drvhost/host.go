@@ -18,6 +18,7 @@ import (
 	"github.com/drvhost/drvhost/driverhost/registry"
 	"github.com/drvhost/drvhost/driverhost/service"
 	"github.com/drvhost/drvhost/internal/resident"
+	"github.com/drvhost/drvhost/internal/stepping"
 	"github.com/drvhost/drvhost/ntoskrnl"
 	"github.com/drvhost/drvhost/ntoskrnl/ke"
 	"github.com/drvhost/drvhost/pe"
@@ -34,6 +35,7 @@ func (a *app) hostCommand() *cobra.Command {
 		Args:   cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			var mirror *registry.Mirror
+			stepping.At("host: started")
 			control, err := service.InheritControl()
 			if err != nil {
 				return usage("the service manager starts this command: %w", err)
@@ -50,10 +52,12 @@ func (a *app) hostCommand() *cobra.Command {
 			} else {
 				connected <- nil
 			}
+			flags.control = control
 			l, err := a.newLoading(&flags, &box, crashDir)
 			if err = errors.Join(err, <-connected); err != nil {
 				return err
 			}
+			stepping.At("host: mirrored")
 			s := &serviceHost{loading: l, control: control, mirror: mirror,
 				ended: make(chan struct{}, 1)}
 			return s.run()
@@ -80,9 +84,11 @@ type serviceHost struct {
 func (s *serviceHost) run() error {
 	<-s.notified
 	err := s.host.Listen(s.runtimeDir)
+	stepping.At("host: listening")
 	if err == nil {
 		err = s.enterSandbox()
 	}
+	stepping.At("host: sandboxed")
 	if err != nil {
 		return s.giveUp(err)
 	}
@@ -96,13 +102,18 @@ func (s *serviceHost) run() error {
 	case <-s.ended:
 	case <-s.host.Done():
 		if r, ok := s.host.CrashReport(); ok {
+			stepping.At("host: crashed")
 			s.control.Crashed(fmt.Sprintf("%s: %s", r.Name, r.Reason), s.kept)
 		}
 	case err := <-served:
 		if err != nil {
+			s.control.EndAsks()
 			return s.giveUp(err)
 		}
 	}
+	s.control.EndAsks()
+	stepping.At("host: ending")
+	defer stepping.At("host: ended")
 	return s.end()
 }
 
@@ -112,7 +123,9 @@ func (s *serviceHost) Load(name, file string, image []byte) error {
 	if err != nil {
 		return &service.Error{Code: service.BadExeFormat, Detail: err.Error()}
 	}
+	stepping.At("host: loading")
 	d, err := s.host.LoadImage(img, name)
+	stepping.At("host: loaded")
 	var crash *ke.Bugcheck
 	var entry *ntoskrnl.EntryError
 	switch {
@@ -134,13 +147,17 @@ func (s *serviceHost) Unload(name string) error {
 		if !strings.EqualFold(d.Service, name) {
 			continue
 		}
+		stepping.At("host: unloading")
 		left, err := s.host.Unload(d)
+		stepping.At("host: unloaded")
 		var busy *driverhost.BusyError
 		switch {
 		case errors.As(err, &busy):
 			return &service.Error{Code: service.CannotAcceptControl, Detail: err.Error()}
 		case errors.Is(err, ntoskrnl.ErrNoUnload):
 			return &service.Error{Code: service.InvalidControl, Detail: err.Error()}
+		case errors.Is(err, ntoskrnl.ErrUnloaded):
+			return nil // it was marked, and its last file was closed
 		}
 		for _, what := range left {
 			fmt.Fprintf(s.err, "drvhost: %s left behind on unload: %s\n", name, what)

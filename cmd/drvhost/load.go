@@ -39,6 +39,9 @@ Before any of the drivers' code runs, the process gives up what it does not need
 outside the runtime directory and its volumes, the network, other processes, most system
 calls. See --sandbox and --limit. Clients reach it by the socket that is open by then.
 
+ZwLoadDriver in a driver loads the driver of a service in its registry (see --reg): a file on
+a --volume, or, with --sandbox=off, one at \??\ and an absolute path of Linux.
+
 With --registry the drivers see the service manager's registry (registry.sock in its state
 directory) and change it for everybody, if the manager lets this user. The connection is
 made before the sandbox closes, which lets no process connect to anything: when the manager
@@ -101,8 +104,8 @@ func (a *app) loadCommand() *cobra.Command {
 
 // share has the drivers see a service manager's registry. It is to be called before the sandbox.
 func (f *hostFlags) share(socket string) error {
-	if len(f.reg) > 0 {
-		return usage("--reg is for a registry of the host's own; `drvhost reg import` fills the " +
+	if len(f.reg) > 0 || len(f.hives) > 0 {
+		return usage("--reg and --hive are for a registry of the host's own; `drvhost reg` fills the " +
 			"manager's, which --registry is for")
 	}
 	ctx, stop := context.WithTimeout(context.Background(), registryPatience)
@@ -180,6 +183,7 @@ func (a *app) newLoading(flags *hostFlags, box *sandboxFlags, crashDir string) (
 	l.entry = l.mode.Begin(l.policy.Limits)
 	l.policy.ReadOnly = ownFiles
 	l.policy.ReadWrite = append(slices.Collect(maps.Values(opts.Volumes)), l.runtimeDir)
+	l.loads(&opts, flags.control)
 	opts.Print = func(text string) { l.event(printEvent{"print", text}, text) }
 	if crashDir != "" {
 		if l.crashes, err = crash.Open(crashDir); err != nil {

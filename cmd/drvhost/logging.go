@@ -14,8 +14,10 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/drvhost/drvhost/driverhost"
+	"github.com/drvhost/drvhost/driverhost/service"
 	"github.com/drvhost/drvhost/ntoskrnl"
 	"github.com/drvhost/drvhost/ntoskrnl/cm"
+	"github.com/drvhost/drvhost/ntoskrnl/cm/hive"
 )
 
 // hostFlags are what a host can be told.
@@ -26,8 +28,10 @@ type hostFlags struct {
 	log        []string
 	trace      bool
 	reg        []string
+	hives      []string
 	volumes    []string
-	given      *cm.Registry // in place of one of the host's own
+	given      *cm.Registry     // in place of one of the host's own
+	control    *service.Control // of a service's host
 }
 
 func (f *hostFlags) add(flags *pflag.FlagSet) {
@@ -41,6 +45,8 @@ func (f *hostFlags) add(flags *pflag.FlagSet) {
 		"host, wire, kernel, or the drivers' calls of a component of the kernel: ke, io, mm, rtl...")
 	flags.StringArrayVar(&f.reg, "reg", nil,
 		"a .reg `file` whose keys and values the drivers find in the registry (may be repeated)")
+	flags.StringArrayVar(&f.hives, "hive", nil, "a binary hive, as `KEY=FILE`, whose keys and values "+
+		"the drivers find below that key: HKLM\\System=SYSTEM (may be repeated)")
 	flags.StringArrayVar(&f.volumes, "volume", nil, "a directory that the drivers see as a drive, "+
 		"as `C=DIR` (may be repeated); they reach nothing outside it")
 	flags.BoolVar(&f.trace, "trace", false, "show every call that a driver makes, on standard error")
@@ -83,15 +89,21 @@ func (f *hostFlags) options(w io.Writer) (driverhost.Options, error) {
 	return opts, nil
 }
 
-// registry makes a registry with what the .reg files ask for; without any it is left to the host.
+// registry makes a registry with what hives and .reg files ask for; without any it is left to the host.
 func (f *hostFlags) registry() (*cm.Registry, error) {
 	if f.given != nil {
 		return f.given, nil
 	}
-	if len(f.reg) == 0 {
+	if len(f.reg) == 0 && len(f.hives) == 0 {
 		return nil, nil
 	}
 	r := ntoskrnl.NewRegistry(f.processors)
+	for _, arg := range f.hives {
+		if err := hive.SeedFile(r, arg); err != nil {
+			return nil, &exitError{exitUsage, fmt.Errorf("--hive %w", err), "want KEY=FILE, as in " +
+				`HKLM\System=/mnt/Windows/System32/config/SYSTEM`}
+		}
+	}
 	for _, name := range f.reg {
 		if err := importReg(r, name); err != nil {
 			return nil, &exitError{exitUsage, err, "regedit's .reg files are understood, and REGEDIT4's"}

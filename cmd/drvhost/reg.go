@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -30,26 +31,39 @@ const regHelp = `Reg reads and changes the service manager's registry in the wor
         [/se SEPARATOR]
   add KEY [/v NAME | /ve] [/t TYPE] [/s SEPARATOR] [/d DATA] [/f]
   delete KEY [/v NAME | /ve | /va] [/f]
-  export KEY FILE [/y] [/utf8]
+  copy KEY1 KEY2 [/s] [/f]
+  compare KEY1 KEY2 [/v NAME | /ve] [/oa | /od | /os | /on] [/s]
+  export KEY FILE [/y] [/utf8 | /regedit4]
   import FILE
+  save KEY FILE [/y]
+  restore KEY FILE
+  load KEY FILE
+  unload KEY
 
 A key begins with HKLM, HKU, HKCR, HKCC or HKCU, with their long names, or is a kernel's
 path (\Registry\Machine\…). Switches may begin with /, - or --, in any case; reg OPERATION /?
 says what each does. A shell takes backslashes away that are not in quotes.
 
 Import reads .reg files of both versions, in UTF-16 or UTF-8, whole: what is wrong with one is
-said with its line, before anything is done. Export writes UTF-16 as reg.exe does, or UTF-8.
-The FILE - is standard input or output, the latter in UTF-8.
+said with its line, before anything is done. Export writes UTF-16 as reg.exe does, UTF-8, or
+REGEDIT4. The FILE - is standard input or output, the latter in UTF-8.
+
+Save, restore, load and unload have Windows' binary hives, SYSTEM and NTUSER.DAT and their like;
+logs beside one (.LOG1, .LOG2) are made use of if it was not written to its end. What is wrong
+with one is said with its place in the file. Unlike Windows, load makes the hive's keys the
+registry's own, as durable as all others: the file is written when they are unloaded.
 
 While the service manager runs (drvhost services) it is asked, and drivers see the change at
 once; whoever may not change services gets "Access is denied." Otherwise the registry's file
-in the state directory is used itself. Either way all of an import is seen at once, and is
+in the state directory is used itself. Either way all of an operation is seen at once, and is
 there after a crash, or none of it.
 Volatile keys such as HKLM\Hardware are gone when the machine starts again.
 
-The exit status is 0 or 1, as reg.exe's; messages of errors begin with "ERROR: ". With
---format json query prints a line for each key: {"key", "values": [{"name", "type", "data"}],
-"subkeys"}, where data is text, a list of texts, a number, or bytes in hexadecimal.`
+The exit status is 0 or 1, as reg.exe's, and 2 where compare finds a difference; messages of
+errors begin with "ERROR: ". With --format json query prints a line for each key: {"key",
+"values": [{"name", "type", "data"}], "subkeys"}, where data is text, a list of texts, a number,
+or bytes in hexadecimal; compare prints one for each result: {"key", "in", "same", "first",
+"second"}.`
 
 func (a *app) regCommand() *cobra.Command {
 	return &cobra.Command{
@@ -57,6 +71,7 @@ func (a *app) regCommand() *cobra.Command {
 		Short: "Query and change the service manager's registry, as reg.exe does",
 		Long:  regHelp,
 		Example: `  drvhost reg query 'HKLM\System\CurrentControlSet\Services' /s
+  drvhost reg load 'HKLM\Offline' /mnt/Windows/System32/config/SYSTEM
   drvhost reg add 'HKLM\System\CurrentControlSet\Services\Foo\Parameters' /v Limit /t REG_DWORD /d 3
   drvhost reg import settings.reg`,
 		DisableFlagsInUseLine: true,
@@ -76,32 +91,55 @@ const (
 
 // regOperation is one of reg's operations.
 type regOperation struct {
+	name     string
 	run      func(*regRun) error
-	words    int // keys and files that it wants
+	words    int  // keys and files that it wants
+	file     bool // the last of them is a file, which may begin with /
 	switches map[string]kind
 	usage    string
 }
 
-// regOperations gives an operation by its name.
-func regOperations(name string) (regOperation, bool) {
-	switch name {
-	case "query":
-		return regOperation{(*regRun).query, 1, map[string]kind{"v": optional, "ve": alone, "s": alone,
+// regOperations are all of them. What follows /reg:64 is nothing: there is one registry.
+func regOperations() []regOperation {
+	return []regOperation{
+		{"query", (*regRun).query, 1, false, map[string]kind{"v": optional, "ve": alone, "s": alone,
 			"f": word, "k": alone, "d": alone, "c": alone, "e": alone, "t": word, "z": alone,
-			"se": word, "reg:64": alone}, queryUsage}, true
-	case "add":
-		return regOperation{(*regRun).add, 1, map[string]kind{"v": word, "ve": alone, "t": word,
-			"s": word, "d": word, "f": alone, "reg:64": alone}, addUsage}, true
-	case "delete":
-		return regOperation{(*regRun).delete, 1, map[string]kind{"v": word, "ve": alone, "va": alone,
-			"f": alone, "reg:64": alone}, deleteUsage}, true
-	case "export":
-		return regOperation{(*regRun).export, 2, map[string]kind{"y": alone, "utf8": alone,
-			"reg:64": alone}, exportUsage}, true
-	case "import":
-		return regOperation{(*regRun).importFile, 1, map[string]kind{"reg:64": alone}, importUsage}, true
+			"se": word, "reg:64": alone}, queryUsage},
+		{"add", (*regRun).add, 1, false, map[string]kind{"v": word, "ve": alone, "t": word, "s": word,
+			"d": word, "f": alone, "reg:64": alone}, addUsage},
+		{"delete", (*regRun).delete, 1, false, map[string]kind{"v": word, "ve": alone, "va": alone,
+			"f": alone, "reg:64": alone}, deleteUsage},
+		{"copy", (*regRun).copy, 2, false, map[string]kind{"s": alone, "f": alone, "reg:64": alone},
+			copyUsage},
+		{"compare", (*regRun).compare, 2, false, map[string]kind{"v": word, "ve": alone, "oa": alone,
+			"od": alone, "os": alone, "on": alone, "s": alone, "reg:64": alone}, compareUsage},
+		{"export", (*regRun).export, 2, true, map[string]kind{"y": alone, "utf8": alone,
+			"regedit4": alone, "reg:64": alone}, exportUsage},
+		{"import", (*regRun).importFile, 1, true, map[string]kind{"reg:64": alone}, importUsage},
+		{"save", (*regRun).save, 2, true, map[string]kind{"y": alone, "reg:64": alone}, saveUsage},
+		{"restore", (*regRun).restore, 2, true, map[string]kind{"reg:64": alone}, restoreUsage},
+		{"load", (*regRun).load, 2, true, map[string]kind{"reg:64": alone}, loadUsage},
+		{"unload", (*regRun).unload, 1, false, map[string]kind{"reg:64": alone}, unloadUsage},
 	}
-	return regOperation{}, false
+}
+
+// regOperationNamed gives an operation by its name.
+func regOperationNamed(name string) (regOperation, bool) {
+	all := regOperations()
+	i := slices.IndexFunc(all, func(op regOperation) bool { return op.name == name })
+	if i < 0 {
+		return regOperation{}, false
+	}
+	return all[i], true
+}
+
+// regOperationNames are their names, separated by commas.
+func regOperationNames() string {
+	var names []string
+	for _, op := range regOperations() {
+		names = append(names, op.name)
+	}
+	return strings.Join(names, ", ")
 }
 
 // regRun is one run of reg.
@@ -112,8 +150,9 @@ type regRun struct {
 	switches map[string]string // those that are given, with their values
 	bare     bool              // /v has no value
 
-	reg   *cm.Registry             // in with
-	batch func(func() error) error // has changes done as one, where that can be
+	reg     *cm.Registry             // in with
+	answers *bufio.Reader            // to questions
+	batch   func(func() error) error // has changes done as one, where that can be
 }
 
 // regError is what reg says behind "ERROR: ".
@@ -246,15 +285,14 @@ func (r *regRun) parse(args []string) (op regOperation, err error) {
 				}
 			}
 			r.switches[name] = v
-		case isSwitch && (arg[0] == '-' || !strings.Contains(arg[1:], "/") && op.words < 2 &&
-			r.name != "import"):
+		case isSwitch && (arg[0] == '-' || !op.file):
 			return op, syntax(fmt.Sprintf("%s is not known here.", arg))
 		case r.name == "":
 			var ok bool
 			r.name = strings.ToLower(arg)
-			if op, ok = regOperations(r.name); !ok {
+			if op, ok = regOperationNamed(r.name); !ok {
 				r.name = ""
-				return op, syntax(fmt.Sprintf("%s is none of query, add, delete, export, import.", arg))
+				return op, syntax(fmt.Sprintf("%s is none of %s.", arg, regOperationNames()))
 			}
 		default:
 			r.words = append(r.words, arg)
@@ -379,18 +417,29 @@ func (r *regRun) done() error {
 	return err
 }
 
-// confirm asks on the terminal. The answer may be an error that ends the command.
+// ask asks on the terminal, and gives the answer in lower case.
+func (r *regRun) ask(question, answers string) string {
+	fmt.Fprint(r.out, driverhost.Printable(question), " (", answers, ")? ")
+	if r.answers == nil {
+		r.answers = bufio.NewReader(os.Stdin)
+	}
+	answer, err := r.answers.ReadString('\n')
+	if err != nil && answer == "" {
+		fmt.Fprintln(r.out)
+	}
+	return strings.ToLower(strings.TrimSpace(answer))
+}
+
+// confirm asks whether to go on. The answer may be an error that ends the command.
 func (r *regRun) confirm(question string, args ...any) error {
-	fmt.Fprint(r.out, driverhost.Printable(fmt.Sprintf(question, args...)), " (Yes/No)? ")
-	answer, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	switch strings.ToLower(strings.TrimSpace(answer)) {
+	switch r.ask(fmt.Sprintf(question, args...), "Yes/No") {
 	case "y", "yes":
 		return nil
-	case "":
-		if err != nil {
-			fmt.Fprintln(r.out)
-		}
 	}
+	return r.canceled()
+}
+
+func (r *regRun) canceled() error {
 	fmt.Fprintln(r.out, "The operation was canceled by the user.")
 	return silent(exitFailure)
 }

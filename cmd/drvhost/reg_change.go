@@ -37,10 +37,11 @@ const deleteUsage = `REG DELETE KEY [/v NAME | /ve | /va] [/f]
   /f       ask nothing
 `
 
-const exportUsage = `REG EXPORT KEY FILE [/y] [/utf8]
+const exportUsage = `REG EXPORT KEY FILE [/y] [/utf8 | /regedit4]
 
-  /y       ask nothing where there is such a file
-  /utf8    write UTF-8 instead of UTF-16
+  /y         ask nothing where there is such a file
+  /utf8      write UTF-8 instead of UTF-16
+  /regedit4  write the older version, REGEDIT4, in UTF-8
 `
 
 const importUsage = `REG IMPORT FILE
@@ -261,12 +262,18 @@ func (r *regRun) export() error {
 	if err != nil {
 		return err
 	}
+	if r.has("utf8") && r.has("regedit4") {
+		return syntax("/utf8 and /regedit4 exclude each other.")
+	}
 	file := r.words[1]
 	var text bytes.Buffer
 	err = r.with(false, func() error {
 		k, err := r.key(name, false)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case r.has("regedit4"):
+			return k.ExportRegedit4(&text, name.shown)
 		}
 		return k.ExportAs(&text, name.shown)
 	})
@@ -277,19 +284,25 @@ func (r *regRun) export() error {
 		_, err := r.out.Write(text.Bytes())
 		return err
 	}
-	if _, err := os.Stat(file); err == nil && !r.has("y") {
-		if err := r.confirm("File %s already exists. Do you want to overwrite", file); err != nil {
-			return err
-		}
+	if err := r.overwrite(file); err != nil {
+		return err
 	}
 	data := text.Bytes()
-	if !r.has("utf8") {
+	if !r.has("utf8") && !r.has("regedit4") {
 		data = append([]byte{0xFF, 0xFE}, cm.Encode(text.String(), false)...)
 	}
 	if err := os.WriteFile(file, data, 0o666); err != nil {
 		return fileError(err)
 	}
 	return r.done()
+}
+
+// overwrite asks about a file that is there, unless /y is given.
+func (r *regRun) overwrite(file string) error {
+	if _, err := os.Stat(file); err != nil || r.has("y") {
+		return nil
+	}
+	return r.confirm("File %s already exists. Do you want to overwrite", file)
 }
 
 func (r *regRun) importFile() error {

@@ -333,16 +333,19 @@ func typeNumber(name string) (uint32, bool) {
 	return uint32(n), err == nil
 }
 
-// dataText gives data as reg.exe shows it.
 func (q *query) dataText(v cm.Value) string {
+	if q.has("se") {
+		return dataText(v, q.switches["se"])
+	}
+	return dataText(v, `\0`)
+}
+
+// dataText gives data as reg.exe shows it, with what stands between texts.
+func dataText(v cm.Value, separator string) string {
 	switch d := dataOf(v).(type) {
 	case string:
 		return d
 	case []string:
-		separator := `\0`
-		if q.has("se") {
-			separator = q.switches["se"]
-		}
 		return strings.Join(d, separator)
 	case uint64:
 		return fmt.Sprintf("0x%x", d)

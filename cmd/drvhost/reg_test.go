@@ -139,7 +139,8 @@ func TestRegRefuses(t *testing.T) {
 	require.NoError(t, os.WriteFile(bad,
 		[]byte("REGEDIT4\n[HKEY_LOCAL_MACHINE\\Software\\X]\n\"a\"=dword:xyz\n"), 0o600))
 	s.steps(t, []step{
-		{args: `copy HKLM\Software`, code: 1, err: "ERROR: Invalid syntax. copy is none of"},
+		{args: `flags HKLM\Software`, code: 1, err: "ERROR: Invalid syntax. flags is none of query, add,"},
+		{args: `copy HKLM\Software`, code: 1, err: "ERROR: Invalid syntax.\nType \"REG COPY /?\""},
 		{args: `query`, code: 1, err: "ERROR: Invalid syntax.\nType \"REG QUERY /?\" for usage.\n"},
 		{args: `query HKXX\a`, code: 1, err: "ERROR: Invalid key name.\n"},
 		{args: `query \\machine\HKLM`, code: 1, err: "ERROR: Invalid key name.\n"},

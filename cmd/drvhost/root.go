@@ -105,6 +105,7 @@ type command struct {
 func (a *app) commands() []command {
 	return []command{
 		{"load", a.loadCommand}, {"services", a.servicesCommand}, {"sc", a.scCommand},
+		{"crashes", a.crashesCommand},
 		{"reg", a.regCommand},
 		{"host", a.hostCommand}, {"devices", a.devicesCommand}, {"ioctl", a.ioctlCommand},
 		{"read", a.readCommand}, {"write", a.writeCommand}, {"check", a.checkCommand},

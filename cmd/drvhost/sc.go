@@ -3,10 +3,10 @@ package main
 // sc: control of services, in the words of Windows' sc.exe.
 
 import (
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,15 +19,33 @@ const scHelp = `Sc speaks to the service manager (drvhost services) in the words
   create NAME binPath= FILE [OPTION= VALUE]...     config NAME [OPTION= VALUE]...
   start NAME           stop NAME                   delete NAME
   query [NAME]         queryex [NAME]              qc NAME
+  query [type= driver|kernel|filesys|service|all] [state= active|inactive|all]
+        [group= NAME] [bufsize= BYTES] [ri= INDEX]
   description NAME TEXT                            qdescription NAME
-  failure NAME [reset= SECONDS] [actions= ACTION/MS[/ACTION/MS]...]
-  qfailure NAME        enumdepend NAME
+  failure NAME [reset= SECONDS|INFINITE actions= ACTION/MS[/ACTION/MS]...]
+               [command= "COMMAND LINE"] [reboot= MESSAGE]
+  qfailure NAME        failureflag NAME 0|1        qfailureflag NAME
+  getdisplayname NAME  getkeyname DISPLAYNAME      enumdepend NAME
 
 Options: type= kernel|filesys, start= boot|system|auto|demand|disabled, error=
 normal|severe|critical|ignore, binPath= FILE, group= NAME, tag= yes|no, depend=
-SERVICE/+GROUP (separated by /), displayName= NAME, and hostGroup= NAME, which sc.exe does
+SERVICE/+GROUP (separated by /), displayname= NAME, and hostGroup= NAME, which sc.exe does
 not have: services with the same one share a host process, as a stack of drivers must. The
-value may follow its = at once or after a blank. An action is restart, or empty for none.
+value may follow its = at once or after a blank. Without a name or a type=, query means all
+drivers, and without state= those that are not stopped; "" is the group of those in none.
+
+A service fails when its host ends without having been asked to; with failureflag 1 also
+when its driver refuses to start. The first action is that of the first failure, and so on;
+the last one is repeated, and waits longer each time. An action is one of
+  restart   the service is started again
+  run       the command is run: taken apart as C programs on Windows do, without a shell, as
+            the manager's user, in a session of its own, with its output in the service's
+            host.log. %1% in it is the number of failures. Only the manager's own user and
+            root may set it; what reg or a driver writes there is not run.
+  reboot    the message is logged, and every service of this manager is stopped and those that
+            start by themselves are started again, in order: the machine is left alone
+  nothing   as in //5000
+A service for which nothing was set follows the manager's config.json.
 
 A failure prints sc.exe's message. The exit status is the error's number as far as Linux
 can give it, its lowest eight bits, or 1 if these are 0: 36 for 1060, 32 for 1056, 49 for
@@ -39,7 +57,7 @@ func (a *app) scCommand() *cobra.Command {
 		Short: "Register, start, stop and query driver services, as sc.exe does",
 		Long:  scHelp,
 		Example: `  drvhost sc create Echo binPath= ./echo.sys type= kernel start= auto
-  drvhost sc failure Echo reset= 60 actions= restart/100
+  drvhost sc failure Echo reset= 60 actions= restart/100/run/0 command= "/bin/notify /fail=%1%"
   drvhost sc query Echo`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error { return a.sc(args) },
@@ -65,7 +83,12 @@ var scCommands = map[string]struct {
 	"qdescription": {(*scRun).qdescription, 1, "QueryServiceConfig2"},
 	"failure":      {(*scRun).failure, 1, "ChangeServiceConfig2"},
 	"qfailure":     {(*scRun).qfailure, 1, "QueryServiceConfig2"},
+	"failureflag":  {(*scRun).failureflag, 2, "ChangeServiceConfig2"},
+	"qfailureflag": {(*scRun).qfailureflag, 1, "QueryServiceConfig2"},
 	"enumdepend":   {(*scRun).enumdepend, 1, "EnumDependentServices"},
+
+	"getdisplayname": {(*scRun).getdisplayname, 1, "GetServiceDisplayName"},
+	"getkeyname":     {(*scRun).getkeyname, 1, "GetServiceKeyName"},
 }
 
 // scRun is one command.
@@ -85,7 +108,7 @@ func (a *app) sc(args []string) error {
 	}
 	if len(args)-1 < c.words {
 		return usage("sc %s: want the name of a service%s", command,
-			map[bool]string{true: " and a text"}[c.words > 1])
+			map[bool]string{true: " and what it is to be"}[c.words > 1])
 	}
 	s := &scRun{app: a, command: command, rest: args[1:]}
 	if len(s.rest) > 0 {
@@ -102,7 +125,7 @@ func (a *app) sc(args []string) error {
 	if err == nil {
 		return nil
 	}
-	if e := classify(err); e.code == exitUsage {
+	if said := (*exitError)(nil); errors.As(err, &said) {
 		return err
 	}
 	return s.failed(call, err)
@@ -121,7 +144,8 @@ func (s *scRun) failed(call string, err error) error {
 		return silent(exit)
 	}
 	switch {
-	case code != service.DoesNotExist || call == "OpenSCManager":
+	case code != service.DoesNotExist, call == "OpenSCManager",
+		strings.HasPrefix(call, "GetService"):
 	case s.command == "start":
 		call = "StartService: OpenService"
 	case s.command == "query", s.command == "queryex":
@@ -290,202 +314,6 @@ func (s *scRun) delete() error {
 	return err
 }
 
-func (s *scRun) query() error {
-	r, err := s.do(service.Request{Do: service.DoQuery, Name: s.name})
-	if err == nil {
-		s.status(r.Services, s.command == "queryex")
-	}
-	return err
-}
-
-func (s *scRun) enumdepend() error {
-	r, err := s.do(service.Request{Do: service.DoDependents, Name: s.name})
-	if err == nil {
-		s.say("[SC] EnumDependentServices: entriesread = %d\n", len(r.Services))
-		s.status(r.Services, false)
-	}
-	return err
-}
-
-var scTypeNames = map[service.Type]string{service.KernelDriver: "KERNEL_DRIVER",
-	service.FileSystemDriver: "FILE_SYSTEM_DRIVER"}
-
-var scStateNames = map[service.State]string{service.Stopped: "STOPPED",
-	service.StartPending: "START_PENDING", service.StopPending: "STOP_PENDING",
-	service.Running: "RUNNING"}
-
-// status prints what services do, as sc.exe lays it out; ex adds the process.
-func (s *scRun) status(list []service.Status, ex bool) {
-	for i := range list {
-		st := &list[i]
-		s.say("\nSERVICE_NAME: %s\n", st.Name)
-		if s.name == "" || s.command == "enumdepend" {
-			s.say("DISPLAY_NAME: %s\n", st.DisplayName)
-		}
-		s.say("        TYPE               : %x  %s\n", st.Type, scTypeNames[st.Type])
-		s.say("        STATE              : %x  %s\n", st.State, scStateNames[st.State])
-		accepts := "NOT_STOPPABLE"
-		if st.State == service.Running {
-			accepts = "STOPPABLE"
-		}
-		s.say("                                (%s, NOT_PAUSABLE, IGNORES_SHUTDOWN)\n", accepts)
-		s.say("        WIN32_EXIT_CODE    : %d  (0x%x)\n", st.ExitCode, uint32(st.ExitCode))
-		s.say("        SERVICE_EXIT_CODE  : 0  (0x0)\n")
-		s.say("        CHECKPOINT         : 0x0\n        WAIT_HINT          : 0x0\n")
-		if ex {
-			s.say("        PID                : %d\n        FLAGS              : \n", st.PID)
-		}
-		if st.Detail != "" && s.format == formatText {
-			fmt.Fprintf(s.err, "drvhost: %s: %s\n", st.Name, st.Detail)
-		}
-	}
-}
-
-// configuration asks for what the service is registered with.
-func (s *scRun) configuration() (*service.Config, error) {
-	r, err := s.do(service.Request{Do: service.DoConfig, Name: s.name})
-	if err == nil && r.Config == nil {
-		err = service.GenFailure
-	}
-	if err != nil {
-		return nil, err
-	}
-	call := "QueryServiceConfig2"
-	if s.command == "qc" {
-		call = "QueryServiceConfig"
-	}
-	s.say("[SC] %s SUCCESS\n\nSERVICE_NAME: %s\n", call, r.Config.Name)
-	return r.Config, nil
-}
-
-func (s *scRun) qc() error {
-	c, err := s.configuration()
-	if err != nil {
-		return err
-	}
-	word := func(n int, names ...string) string {
-		if n < len(names) {
-			return names[n]
-		}
-		return ""
-	}
-	var depend []string
-	depend = append(depend, c.DependOnService...)
-	for _, g := range c.DependOnGroup {
-		depend = append(depend, "+"+g)
-	}
-	s.say("        TYPE               : %x  %s\n", c.Type, scTypeNames[c.Type])
-	s.say("        START_TYPE         : %x   %s\n", c.Start, word(int(c.Start), "BOOT_START",
-		"SYSTEM_START", "AUTO_START", "DEMAND_START", "DISABLED"))
-	s.say("        ERROR_CONTROL      : %x   %s\n", c.ErrorControl, word(int(c.ErrorControl), "IGNORE",
-		"NORMAL", "SEVERE", "CRITICAL"))
-	s.say("        BINARY_PATH_NAME   : %s\n", c.ImagePath)
-	s.say("        LOAD_ORDER_GROUP   : %s\n", c.Group)
-	s.say("        TAG                : %d\n", c.Tag)
-	s.say("        DISPLAY_NAME       : %s\n", c.DisplayName)
-	s.say("        DEPENDENCIES       : %s\n", strings.Join(depend, "\n                           : "))
-	s.say("        SERVICE_START_NAME : \n")
-	if c.HostGroup != "" {
-		s.say("        HOST_GROUP         : %s\n", c.HostGroup)
-	}
-	return nil
-}
-
 func (s *scRun) description() error {
-	_, err := s.do(service.Request{Do: service.DoChange, Name: s.name, Fields: []string{"description"},
-		Config: &service.Config{Description: s.rest[0]}})
-	if err == nil {
-		s.say("[SC] ChangeServiceConfig2 SUCCESS\n")
-	}
-	return err
-}
-
-func (s *scRun) qdescription() error {
-	c, err := s.configuration()
-	if err == nil {
-		s.say("DESCRIPTION:  %s\n", c.Description)
-	}
-	return err
-}
-
-func (s *scRun) failure() error {
-	options, err := s.options()
-	if err != nil {
-		return err
-	}
-	c := &service.Config{}
-	var fields []string
-	for _, o := range options {
-		switch o[0] {
-		case "reset":
-			if strings.EqualFold(o[1], "infinite") {
-				o[1] = "4294967295"
-			}
-			n, err := strconv.ParseUint(o[1], 10, 32)
-			if err != nil {
-				return usage("sc failure: reset= %s: want seconds", o[1])
-			}
-			c.Failure.ResetPeriod = uint32(n)
-			fields = append(fields, "reset_period")
-		case "actions":
-			if c.Failure.Actions, err = scActions(o[1]); err != nil {
-				return err
-			}
-			fields = append(fields, "actions")
-		default:
-			return usage("sc failure: there is no option %s=", o[0])
-		}
-	}
-	if _, err = s.do(service.Request{Do: service.DoChange, Name: s.name, Config: c,
-		Fields: fields}); err == nil {
-		s.say("[SC] ChangeServiceConfig2 SUCCESS\n")
-	}
-	return err
-}
-
-// scActions reads "restart/1000/restart/5000//0".
-func scActions(text string) (actions []service.Action, err error) {
-	words := strings.Split(text, "/")
-	if len(words)%2 != 0 {
-		return nil, usage("sc failure: actions= %s: want ACTION/MILLISECONDS pairs", text)
-	}
-	for i := 0; i < len(words); i += 2 {
-		kind := service.ActionNone
-		switch strings.ToLower(words[i]) {
-		case "restart":
-			kind = service.ActionRestart
-		case "":
-		default:
-			return nil, usage("sc failure: action %q: want restart or nothing", words[i])
-		}
-		delay, err := strconv.ParseUint(words[i+1], 10, 32)
-		if err != nil {
-			return nil, usage("sc failure: delay %q: want milliseconds", words[i+1])
-		}
-		actions = append(actions, service.Action{Type: kind, Delay: uint32(delay)})
-	}
-	return actions, nil
-}
-
-func (s *scRun) qfailure() error {
-	c, err := s.configuration()
-	if err != nil {
-		return err
-	}
-	reset := strconv.FormatUint(uint64(c.Failure.ResetPeriod), 10)
-	if c.Failure.ResetPeriod == ^uint32(0) {
-		reset = "INFINITE"
-	}
-	s.say("        RESET_PERIOD (in seconds)    : %s\n", reset)
-	s.say("        REBOOT_MESSAGE               : \n        COMMAND_LINE                 : \n")
-	label := "FAILURE_ACTIONS              :"
-	for _, f := range c.Failure.Actions {
-		kind := "NONE"
-		if f.Type == service.ActionRestart {
-			kind = "RESTART"
-		}
-		s.say("        %s %s -- Delay = %d milliseconds.\n", label, kind, f.Delay)
-		label = "                              "
-	}
-	return nil
+	return s.changed(&service.Config{Description: s.rest[0]}, "description")
 }

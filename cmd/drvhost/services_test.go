@@ -34,6 +34,7 @@ type manager struct {
 	sh    *shell
 	state string
 	bin   string
+	flags []string // of the daemon
 	cmd   *exec.Cmd
 	log   *bytes.Buffer
 	ended chan struct{}
@@ -63,14 +64,19 @@ func newManager(t testing.TB) *manager {
 
 // hosts gives the processes that are hosts of this manager.
 func (m *manager) hosts() (pids []int) {
-	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	proc, err := os.Open("/proc")
 	require.NoError(m.t, err)
-	for _, path := range all {
-		b, err := os.ReadFile(path)
+	defer proc.Close()
+	names, err := proc.Readdirnames(-1)
+	require.NoError(m.t, err)
+	for _, name := range names {
+		pid, err := strconv.Atoi(name)
+		if err != nil {
+			continue
+		}
+		b, err := os.ReadFile("/proc/" + name + "/cmdline")
 		args := strings.Split(string(b), "\x00")
 		if err == nil && len(args) > 3 && args[1] == "host" && args[3] == m.sh.dir {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			require.NoError(m.t, err)
 			pids = append(pids, pid)
 		}
 	}
@@ -89,7 +95,7 @@ func (m *manager) eventually(what string, ok func() bool) {
 // start starts the daemon and waits until it answers, or has ended.
 func (m *manager) start(env ...string) {
 	m.t.Helper()
-	m.cmd = exec.Command(m.bin, "services")
+	m.cmd = exec.Command(m.bin, append([]string{"services"}, m.flags...)...)
 	m.cmd.Env = append(m.environ(), env...)
 	m.log = &bytes.Buffer{}
 	m.cmd.Stderr = m.log
@@ -345,81 +351,6 @@ var steps = sync.OnceValues(func() (string, error) {
 	}
 	return path, nil
 })
-
-func TestAManagerThatIsKilledAtAnyStepLosesNothingAndStartsNothingTwice(t *testing.T) {
-	bin, err := steps()
-	require.NoError(t, err)
-	echo := fixture(t, "echo")
-	create := []string{"create", "Echo", "binPath=", echo, "start=", "auto"}
-	const gone, stopped, runs = "gone", "stopped", "runs"
-	for _, c := range []struct {
-		step  string
-		does  []string // by which it dies; before that the service runs, if it is not made
-		crash bool     // its host is killed instead
-		then  string   // what another manager makes of it
-	}{
-		{"create", create, false, gone},
-		{"created", create, false, runs},
-		{"wished", create, false, runs},
-		{"locked", create, false, runs},
-		{"listening", create, false, runs},
-		{"spawned", create, false, runs},
-		{"loaded", create, false, runs},
-		{"stop wished", []string{"stop", "Echo"}, false, stopped},
-		{"stopped", []string{"stop", "Echo"}, false, stopped},
-		{"host ended", nil, true, runs},
-		{"restart", nil, true, runs},
-		{"marked for deletion", []string{"delete", "Echo"}, false, runs},
-		{"remove", []string{"delete", "Echo"}, false, gone},
-		{"removed", []string{"delete", "Echo"}, false, gone},
-	} {
-		t.Run(c.step, func(t *testing.T) {
-			m := newManager(t)
-			m.bin = bin
-			if len(c.does) == 0 || c.does[0] != "create" {
-				m.start()
-				m.does(create...)
-				m.does("failure", "Echo", "reset=", "0", "actions=", "restart/1")
-				if c.step == "remove" || c.step == "removed" {
-					m.does("stop", "Echo")
-				}
-				m.kill()
-			}
-			m.start("DRVHOST_TEST_STEP=" + c.step)
-			if c.crash {
-				pids := m.hosts()
-				require.Len(t, pids, 1)
-				require.NoError(t, syscall.Kill(pids[0], syscall.SIGKILL))
-			} else {
-				r := m.sc(c.does...)
-				assert.NotZero(t, r.code, r.out)
-			}
-			<-m.ended
-			assert.Equal(t, "signal: killed", m.cmd.ProcessState.String())
-			m.start()
-			switch c.then {
-			case gone:
-				assert.Contains(t, m.sc("query", "Echo").out, "FAILED 1060")
-				m.does(create...)
-			case stopped:
-				assert.Contains(t, m.does("query", "Echo"), "STOPPED")
-				m.does("start", "Echo")
-			}
-			m.running("Echo", "")
-			assert.Len(t, m.hosts(), 1)
-			m.usable("Echo")
-			m.does("stop", "Echo")
-			assert.Empty(t, m.hosts())
-			if m.sc("query", "Echo").code == 0 {
-				m.does("delete", "Echo")
-			}
-			assert.Contains(t, m.sc("query", "Echo").out, "FAILED 1060")
-			left, err := os.ReadDir(filepath.Join(m.state, "hosts"))
-			require.NoError(t, err)
-			assert.Empty(t, left)
-		})
-	}
-}
 
 func TestSystemdIsToldAndItsSocketTaken(t *testing.T) {
 	m := newManager(t)

@@ -47,6 +47,8 @@ const (
 	maxData   = 16 << 20 // bytes of a value that is shared
 	maxWrites = 1 << 16  // changes of one request
 	treeFrame = 64 << 10 // bytes of changes after which a frame is full
+
+	strangerFrame = 1 << 20 // bytes of a frame of who may not write, and is told so
 )
 
 // frame is a frame that grows; the length is filled in by end.
@@ -194,13 +196,18 @@ func (r *reader) changes(f func(c cm.Change) error) error {
 // readFrame reads a frame; memory is taken as its bytes come, not as its length says. buf is used if it
 // is large enough.
 func readFrame(in io.Reader, buf []byte) (kind byte, r *reader, err error) {
+	return readFrameUpTo(in, buf, maxFrame)
+}
+
+// readFrameUpTo is readFrame for who may send smaller frames only.
+func readFrameUpTo(in io.Reader, buf []byte, most int64) (kind byte, r *reader, err error) {
 	var head [5]byte
 	if _, err := io.ReadFull(in, head[:]); err != nil {
 		return 0, nil, err
 	}
 	n := int64(binary.LittleEndian.Uint32(head[:])) - 1
-	if n < 0 || n >= maxFrame {
-		return 0, nil, fmt.Errorf("registry: a frame of %d bytes, at most %d are allowed", n+1, maxFrame)
+	if n < 0 || n >= most {
+		return 0, nil, fmt.Errorf("registry: a frame of %d bytes, at most %d are allowed", n+1, most)
 	}
 	if n <= int64(len(buf)) {
 		_, err = io.ReadFull(in, buf[:n])

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -303,7 +304,7 @@ func TestAChangeThatIsCheckedAndRefusedIsNotDone(t *testing.T) {
 	s, err := registry.NewServer(tree, registry.ServerOptions{
 		MayWrite: func(_, _ uint32) bool { return true },
 		Check: func(pid int, c cm.Change) nt.Status {
-			if pid != os.Getpid() || c.Key == `\REGISTRY\MACHINE\Software\No` {
+			if pid != os.Getpid() || strings.EqualFold(c.Key, software+`\No`) {
 				return nt.STATUS_ACCESS_DENIED
 			}
 			return nt.STATUS_SUCCESS
@@ -318,6 +319,39 @@ func TestAChangeThatIsCheckedAndRefusedIsNotDone(t *testing.T) {
 	require.Equal(t, nt.STATUS_ACCESS_DENIED, status)
 	_, _, status = m.Registry().Create(nil, software+`\Yes`, cm.CreateOptions{})
 	require.Equal(t, nt.STATUS_SUCCESS, status)
+	link, _, status := m.Registry().Create(nil, software+`\Yes\L`, cm.CreateOptions{Link: true})
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	require.Equal(t, nt.STATUS_SUCCESS, link.Set("SymbolicLinkValue", nt.REG_LINK,
+		cm.Encode(software, false)))
+	m.Registry().Fresh = nil // this process says what it likes
+	for _, c := range []cm.Change{{Op: cm.OpCreateKey, Key: software + `\Yes\L\no`},
+		{Op: cm.OpSetValue, Key: software + `\Yes\l\NO`, Name: "v"}} {
+		want := nt.STATUS_ACCESS_DENIED // through a link, too
+		require.Equal(t, want, m.Registry().Forward(c))
+	}
+}
+
+func TestAProcessThatIsDisconnectedCannotWriteByItsConnection(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	s := serve(t, newTree(t), socket, true)
+	conn, err := net.Dial("unix", socket)
+	require.NoError(t, err)
+	defer conn.Close()
+	_, err = conn.Write([]byte("\x03\x00\x00\x00\x02\x01\x00")) // pull
+	require.NoError(t, err)
+	b := make([]byte, 4096)
+	_, err = conn.Read(b)
+	require.NoError(t, err)
+	s.Disconnect(os.Getpid() + 1)
+	m := dial(t, socket)
+	_, _, status := m.Registry().Create(nil, software+`\X`, cm.CreateOptions{})
+	require.Equal(t, nt.STATUS_SUCCESS, status, "another process's")
+	s.Disconnect(os.Getpid())
+	require.NoError(t, conn.SetReadDeadline(time.Now().Add(30*time.Second)))
+	for err == nil {
+		_, err = conn.Read(b)
+	}
+	require.NotErrorIs(t, err, os.ErrDeadlineExceeded)
 }
 
 func TestAMirrorThatCannotConnectIsReachedByTheNextServer(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -18,8 +19,8 @@ import (
 type ServerOptions struct {
 	// MayWrite says who may change the registry; nil is nobody. Whoever can connect may read.
 	MayWrite func(uid, gid uint32) bool
-	// Check, if set, is asked about each change of a process that may write; what is not
-	// STATUS_SUCCESS refuses it. It runs before the registry's lock is taken.
+	// Check, if set, is asked about each change of a process that may write, whose path then has no
+	// links in it; what is not STATUS_SUCCESS refuses it.
 	Check func(pid int, c cm.Change) nt.Status
 	// Batch, if set, makes the changes of f durable as one before it returns.
 	Batch func(f func() error) error
@@ -136,6 +137,19 @@ func (s *Server) Close() error {
 	return errors.Join(err, s.counterFile.Close())
 }
 
+// Disconnect ends the connections of a process. What it has asked for is refused from here on: somebody
+// else may hold its end.
+func (s *Server) Disconnect(pid int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for p := range s.peers {
+		if p.pid == pid {
+			p.cut.Store(true)
+			_ = p.conn.Close()
+		}
+	}
+}
+
 // tell notes a change, and tells those who wait for one.
 func (s *Server) tell(c cm.Change) {
 	s.mu.Lock()
@@ -153,7 +167,9 @@ func (s *Server) answerWait(p *peer, w waitForOther) {
 	if s.closed {
 		return
 	}
+	p.answers.Add(1)
 	s.wg.Go(func() {
+		defer p.answers.Done()
 		if p.done(w.id, nt.STATUS_SUCCESS, w.since) != nil {
 			_ = p.conn.Close()
 		}
@@ -165,7 +181,9 @@ type peer struct {
 	conn    *net.UnixConn
 	pid     int // of the process at the other end
 	greeted bool
-	mu      sync.Mutex // held while an answer is written
+	mu      sync.Mutex     // held while an answer is written
+	answers sync.WaitGroup // to a wait, under way
+	cut     atomic.Bool    // by Disconnect
 }
 
 // bufferSize is how much is read at once, in bytes.
@@ -225,9 +243,12 @@ func (s *Server) serve(conn net.Conn) {
 		return
 	}
 	defer s.leave(p, write)
-	in := bufio.NewReaderSize(conn, bufferSize)
+	in, most := bufio.NewReaderSize(conn, bufferSize), int64(maxFrame)
+	if !write {
+		most = strangerFrame
+	}
 	for {
-		kind, r, err := readFrame(in, nil)
+		kind, r, err := readFrameUpTo(in, nil, most)
 		if err != nil {
 			return
 		}
@@ -246,8 +267,10 @@ func (s *Server) serve(conn net.Conn) {
 		case kindPull:
 		case kindWrite:
 			var all []cm.Change
+			paths := 0 // bytes, which may be many more than the frame's
 			err := r.changes(func(c cm.Change) error {
-				if all = append(all, c); len(all) > maxWrites {
+				paths += len(c.Key)
+				if all = append(all, c); len(all) > maxWrites || paths > maxFrame {
 					return errFrame
 				}
 				return nil
@@ -295,13 +318,18 @@ func (s *Server) leave(p *peer, write bool) {
 	}
 }
 
-// wait has a peer told when there is a later change. False if it waits already.
+// wait has a peer told when there is a later change. False if it waits already. One whose last answer
+// is on its way waits here for that, so that those who ask and do not read are no goroutine each.
 func (s *Server) wait(p *peer, w waitForOther) bool {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, twice := s.waiting[p]; twice {
+	_, twice := s.waiting[p]
+	s.mu.Unlock()
+	if twice {
 		return false
 	}
+	p.answers.Wait() // nobody but this goroutine has it wait again
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if w.since < s.history.last {
 		s.answerWait(p, w)
 	} else {
@@ -362,10 +390,7 @@ func (s *Server) do(p *peer, all []cm.Change) nt.Status {
 	status := nt.STATUS_SUCCESS
 	f := func() error {
 		for _, c := range all {
-			if s.opts.Check != nil {
-				status = s.opts.Check(p.pid, c)
-			}
-			if status == nt.STATUS_SUCCESS {
+			if status = s.checked(p, &c); status == nt.STATUS_SUCCESS {
 				status = s.one(c)
 			}
 			if status != nt.STATUS_SUCCESS {
@@ -380,6 +405,21 @@ func (s *Server) do(p *peer, all []cm.Change) nt.Status {
 		return nt.STATUS_REGISTRY_IO_FAILED
 	}
 	return status
+}
+
+// checked asks Check, about the key that a change's path leads to.
+func (s *Server) checked(p *peer, c *cm.Change) (status nt.Status) {
+	if p.cut.Load() {
+		return nt.STATUS_ACCESS_DENIED
+	}
+	if s.opts.Check == nil {
+		return nt.STATUS_SUCCESS
+	}
+	c.Key, status = s.reg.Resolve(c.Key, c.Op != cm.OpCreateKey || c.Link)
+	if status != nt.STATUS_SUCCESS {
+		return status
+	}
+	return s.opts.Check(p.pid, *c)
 }
 
 func (s *Server) one(c cm.Change) nt.Status {

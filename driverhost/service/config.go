@@ -3,10 +3,8 @@ package service
 // What a service is registered with: the values of its key.
 
 import (
-	"encoding/binary"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf16"
 
 	"github.com/drvhost/drvhost/nt"
@@ -72,92 +70,6 @@ type Config struct {
 	Deleted         bool           `json:"deleted"` // it is marked for deletion
 }
 
-// FailureActions is what is done when a service's host ends without having been asked to
-// ("SERVICE_FAILURE_ACTIONSW structure").
-type FailureActions struct {
-	ResetPeriod uint32   `json:"reset_period"` // seconds without a failure that make the count 0
-	Actions     []Action `json:"actions"`      // of the first failure, the second…; the last is repeated
-}
-
-// Action is one failure action ("SC_ACTION structure").
-type Action struct {
-	Type  ActionType `json:"type"`
-	Delay uint32     `json:"delay_ms"`
-}
-
-// ActionType is the kind of an action.
-type ActionType uint32
-
-// The kinds of actions that there are: sc.exe's run and reboot are refused.
-const (
-	ActionNone    ActionType = 0
-	ActionRestart ActionType = 1
-)
-
-// resetInfinite is the reset period of a count that never goes back.
-const resetInfinite = ^uint32(0)
-
-// backoffLimit bounds what repeated failures make of a delay.
-const backoffLimit = 5 * time.Minute
-
-// after gives what is done at a number of failures, from 1. Those beyond the list repeat the last
-// action, with a delay that doubles each time up to backoffLimit.
-func (f FailureActions) after(failures int) (ActionType, time.Duration) {
-	if len(f.Actions) == 0 || failures < 1 {
-		return ActionNone, 0
-	}
-	a := f.Actions[min(failures, len(f.Actions))-1]
-	delay := time.Duration(a.Delay) * time.Millisecond
-	for range min(failures-len(f.Actions), 20) {
-		if delay >= backoffLimit {
-			break
-		}
-		delay = min(2*max(delay, 50*time.Millisecond), backoffLimit)
-	}
-	return a.Type, delay
-}
-
-// The layout of the value FailureActions: the structure as a 32-bit process has it, its pointers
-// being offsets or nothing, with the actions behind it.
-const (
-	failureHeader = 20
-	actionSize    = 8
-	maxActions    = 100
-)
-
-// Bytes gives the value FailureActions.
-func (f FailureActions) Bytes() []byte {
-	le := binary.LittleEndian
-	b := le.AppendUint32(nil, f.ResetPeriod)
-	b = le.AppendUint32(b, 0) // lpRebootMsg
-	b = le.AppendUint32(b, 0) // lpCommand
-	b = le.AppendUint32(b, uint32(len(f.Actions)))
-	b = le.AppendUint32(b, failureHeader)
-	for _, a := range f.Actions {
-		b = le.AppendUint32(b, uint32(a.Type))
-		b = le.AppendUint32(b, a.Delay)
-	}
-	return b
-}
-
-// ParseFailureActions reads the value FailureActions; ok is false for what is none.
-func ParseFailureActions(b []byte) (f FailureActions, ok bool) {
-	if len(b) < failureHeader {
-		return f, false
-	}
-	le := binary.LittleEndian
-	n := le.Uint32(b[12:])
-	if n > maxActions || len(b) < failureHeader+int(n)*actionSize {
-		return f, false
-	}
-	f.ResetPeriod = le.Uint32(b)
-	for i := range int(n) {
-		at := b[failureHeader+i*actionSize:]
-		f.Actions = append(f.Actions, Action{ActionType(le.Uint32(at)), le.Uint32(at[4:])})
-	}
-	return f, true
-}
-
 // The limits of names ("CreateServiceW function"), in characters.
 const (
 	maxName        = 256
@@ -193,8 +105,6 @@ func (c *Config) Validate() error {
 		return fail(InvalidParameter, "too many dependencies")
 	case c.Tag != 0 && c.Group == "":
 		return fail(InvalidParameter, "a tag without a group")
-	case len(c.Failure.Actions) > maxActions:
-		return fail(InvalidParameter, "more than %d failure actions", maxActions)
 	}
 	for _, text := range []string{c.DisplayName, c.ImagePath, c.Description, c.Group, c.HostGroup} {
 		if strings.Contains(text, "\x00") {
@@ -209,12 +119,7 @@ func (c *Config) Validate() error {
 			return CircularDependency
 		}
 	}
-	for _, a := range c.Failure.Actions {
-		if a.Type != ActionNone && a.Type != ActionRestart {
-			return fail(NotSupported, "failure action %d: there are restart and none", a.Type)
-		}
-	}
-	return nil
+	return c.Failure.validate()
 }
 
 // The names of values.
@@ -230,6 +135,9 @@ const (
 	valServices    = "DependOnService"
 	valGroups      = "DependOnGroup"
 	valFailure     = "FailureActions"
+	valCommand     = "FailureCommand"
+	valReboot      = "RebootMessage"
+	valNonCrash    = "FailureActionsOnNonCrashFailures"
 	valDelete      = "DeleteFlag"
 	valHostGroup   = "HostGroup" // drvhost's own
 )
@@ -256,7 +164,11 @@ func (c *Config) store(k *cm.Key) error {
 		return cm.DWord(n)
 	}
 	var failure []byte
-	if len(c.Failure.Actions) > 0 || c.Failure.ResetPeriod != 0 {
+	var nonCrash uint32
+	if c.Failure.OnNonCrash {
+		nonCrash = 1
+	}
+	if c.Failure.Actions != nil || c.Failure.ResetPeriod != 0 {
 		failure = c.Failure.Bytes()
 	}
 	for _, v := range []cm.Value{
@@ -272,6 +184,9 @@ func (c *Config) store(k *cm.Key) error {
 		{Name: valGroups, Type: nt.REG_MULTI_SZ, Data: texts(c.DependOnGroup)},
 		{Name: valHostGroup, Type: nt.REG_SZ, Data: text(c.HostGroup)},
 		{Name: valFailure, Type: nt.REG_BINARY, Data: failure},
+		{Name: valCommand, Type: nt.REG_SZ, Data: text(c.Failure.Command)},
+		{Name: valReboot, Type: nt.REG_SZ, Data: text(c.Failure.RebootMessage)},
+		{Name: valNonCrash, Type: nt.REG_DWORD, Data: number(nonCrash, false)},
 	} {
 		old, status := k.Value(v.Name)
 		switch {
@@ -322,6 +237,8 @@ func readConfig(k *cm.Key, name string) (c Config, ok bool) {
 	if v, status := k.Value(valFailure); status == nt.STATUS_SUCCESS {
 		c.Failure, _ = ParseFailureActions(v.Data)
 	}
+	c.Failure.Command, c.Failure.RebootMessage = text(valCommand), text(valReboot)
+	c.Failure.OnNonCrash = number(valNonCrash, 0) != 0
 	return c, c.Type == KernelDriver || c.Type == FileSystemDriver
 }
 

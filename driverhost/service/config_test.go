@@ -18,7 +18,9 @@ func TestAConfigurationIsReadAsItWasStored(t *testing.T) {
 	want := Config{Name: "Foo", Type: FileSystemDriver, Start: SystemStart, ErrorControl: ErrorSevere,
 		ImagePath: "/foo.sys", DisplayName: "The Foo", Description: "foos", Group: "Base", Tag: 3,
 		DependOnService: []string{"a", "b"}, DependOnGroup: []string{"g"}, HostGroup: "stack",
-		Failure: FailureActions{60, []Action{{ActionRestart, 1000}, {ActionNone, 0}}}}
+		Failure: FailureActions{ResetPeriod: 60, Actions: []Action{{ActionRestart, 1000}, {ActionNone, 0},
+			{ActionRun, 7}, {ActionReboot, 8}}, Command: "/bin/true /fail=%1%", RebootMessage: "oh",
+			OnNonCrash: true}}
 	require.NoError(t, want.store(k))
 	have, ok := readConfig(k, "Foo")
 	assert.True(t, ok)
@@ -31,9 +33,14 @@ func TestAConfigurationIsReadAsItWasStored(t *testing.T) {
 }
 
 func TestTheLayoutOfFailureActions(t *testing.T) {
-	want := []byte{60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 20, 0, 0, 0,
-		1, 0, 0, 0, 0xE8, 3, 0, 0}
-	assert.Equal(t, want, FailureActions{60, []Action{{ActionRestart, 1000}}}.Bytes())
+	want := []byte{60, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 3, 0, 0, 0, 20, 0, 0, 0,
+		1, 0, 0, 0, 0xE8, 3, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0}
+	f := FailureActions{ResetPeriod: 60,
+		Actions: []Action{{ActionRestart, 1000}, {ActionRun, 1}, {ActionReboot, 0}}}
+	assert.Equal(t, want, f.Bytes())
+	have, ok := ParseFailureActions(want)
+	assert.True(t, ok)
+	assert.Equal(t, f, have)
 }
 
 func TestTheLastFailureActionIsRepeatedWithBackOff(t *testing.T) {
@@ -80,7 +87,7 @@ func TestNamesOfUnitsAreShortAndTheirOwn(t *testing.T) {
 }
 
 func FuzzFailureActions(f *testing.F) {
-	f.Add(FailureActions{60, []Action{{ActionRestart, 1000}}}.Bytes())
+	f.Add(FailureActions{ResetPeriod: 60, Actions: []Action{{ActionRestart, 1000}}}.Bytes())
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if a, ok := ParseFailureActions(b); ok {

@@ -44,10 +44,15 @@ const (
 
 type hostRequest struct {
 	ID      uint64 `json:"id"`
-	Do      string `json:"do"` // hello, start, stop, end or registry
+	Do      string `json:"do"` // hello, start, keep, stop, end, answer or registry
 	Service string `json:"service,omitempty"`
 	File    string `json:"file,omitempty"`
-	Size    int64  `json:"size,omitempty"` // of the image that follows the line
+	Size    int64  `json:"size,omitempty"`    // of the image that follows the line
+	Answers bool   `json:"answers,omitempty"` // the manager answers what the host asks
+	Stay    bool   `json:"stay,omitempty"`    // of stop: the host does not end with its last service
+	Mark    bool   `json:"mark,omitempty"`    // of stop: a driver in use is unloaded when it is not
+	Code    Code   `json:"code,omitempty"`    // of answer
+	Status  uint32 `json:"status,omitempty"`  // the NTSTATUS behind Code, or 0
 }
 
 type hostReply struct {
@@ -59,15 +64,24 @@ type hostReply struct {
 	Detail   string   `json:"detail,omitempty"`
 	Crash    string   `json:"crash,omitempty"`  // the bugcheck that ends the host
 	Report   string   `json:"report,omitempty"` // where it is kept
+	Status   uint32   `json:"status,omitempty"` // the NTSTATUS behind Code, or 0
+	Marked   []string `json:"marked,omitempty"` // of Services, those that are unloaded when they are idle
+	Ask      string   `json:"ask,omitempty"`    // see upcall.go
+	Service  string   `json:"service,omitempty"`
 }
 
-// HostSide does what a manager asks a host to do. Its methods are called one at a time, but for
-// Ended.
+// HostSide does what a manager asks a host to do. Load, Unload, Mark and End are called one at a
+// time while no driver waits in an up-call.
 type HostSide interface {
 	// Load loads a service's driver.
 	Load(service, file string, image []byte) error
 	// Unload unloads it again; others stay.
 	Unload(service string) error
+	// Mark unloads it when nothing uses it any more: at once, or later, which it says by pending
+	// and then by Control.Unloaded.
+	Mark(service string) (pending bool, err error)
+	// Keep takes a mark away.
+	Keep(service string) error
 	// End has the host end, its last service with it. It need not have ended when End returns.
 	End() error
 	// Follow has the host follow the registry of the manager at the other end of a connection, in place
@@ -83,20 +97,24 @@ type Control struct {
 	mu       sync.Mutex // guards what follows
 	services map[string]*hosted
 	conns    map[*controlConn]struct{}
+	managers int // connections so far of which the manager answers
+	asks     asks
 
-	work sync.Mutex // held while side does something
+	work turns // of side
 }
 
 // hosted is a service in a host, by its folded name.
 type hosted struct {
-	name string
-	done chan struct{} // closed when it is loaded, or was not
-	err  error
+	name   string
+	done   chan struct{} // closed when it is loaded, or was not
+	err    error
+	marked bool // guarded by Control.mu
 }
 
 type controlConn struct {
 	net.Conn
-	mu sync.Mutex // held while a line is written
+	mu      sync.Mutex // held while a line is written
+	answers int        // the manager at the other end answers up-calls, from 1; guarded by Control.mu
 }
 
 // InheritControl takes the descriptors that the manager has left this process.
@@ -160,16 +178,21 @@ func (c *controlConn) send(v any) error {
 func (c *Control) reply(id uint64, err error) *hostReply {
 	r := &hostReply{ID: id, Version: ControlVersion, PID: os.Getpid()}
 	r.Code, r.Detail = CodeOf(err)
+	r.Status = statusIn(err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, h := range c.services {
 		select {
 		case <-h.done:
 			r.Services = append(r.Services, h.name)
+			if h.marked {
+				r.Marked = append(r.Marked, h.name)
+			}
 		default:
 		}
 	}
 	slices.Sort(r.Services)
+	slices.Sort(r.Marked)
 	return r
 }
 
@@ -187,6 +210,7 @@ func (c *Control) serve(conn *controlConn) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		delete(c.conns, conn)
+		c.disconnected(conn)
 	}()
 	in := bufio.NewReaderSize(conn, 4096)
 	for {
@@ -205,6 +229,13 @@ func (c *Control) serve(conn *controlConn) {
 			}
 			return
 		}
+		if r.Answers {
+			c.answersOn(conn)
+		}
+		if r.Do == doAnswer {
+			c.answered(conn, &r)
+			continue
+		}
 		image := make([]byte, r.Size)
 		if _, err := io.ReadFull(in, image); err != nil {
 			return
@@ -216,17 +247,24 @@ func (c *Control) serve(conn *controlConn) {
 // doRegistry is the request that makes a connection one of the registry.
 const doRegistry = "registry"
 
+// doAnswer is the request that answers an up-call, and has no reply.
+const doAnswer = "answer"
+
 func (c *Control) do(r *hostRequest, image []byte) error {
 	switch r.Do {
 	case "hello":
+		step("host: hello")
 		return nil
 	case "start":
 		return c.start(r, image)
+	case "keep":
+		return c.keep(r.Service)
 	case "stop":
-		return c.stop(r.Service)
+		return c.stop(r)
 	case "end":
-		c.work.Lock()
-		defer c.work.Unlock()
+		c.EndAsks()
+		c.work.begin()
+		defer c.work.end()
 		return c.side.End()
 	}
 	return fail(InvalidParameter, "request %q", r.Do)
@@ -240,15 +278,16 @@ func (c *Control) start(r *hostRequest, image []byte) error {
 	if !there {
 		h = &hosted{name: r.Service, done: make(chan struct{})}
 		c.services[key] = h
+		delete(c.asks.untold, key)
 	}
 	c.mu.Unlock()
 	if there {
 		<-h.done
 		return h.err
 	}
-	c.work.Lock()
+	c.work.begin()
 	err := c.side.Load(r.Service, r.File, image)
-	c.work.Unlock()
+	c.work.end()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if h.err = err; err != nil {
@@ -258,9 +297,27 @@ func (c *Control) start(r *hostRequest, image []byte) error {
 	return err
 }
 
-// stop unloads a service; the last one ends the host.
-func (c *Control) stop(name string) error {
-	key := cm.Fold(name)
+// keep takes the mark from a service.
+func (c *Control) keep(name string) error {
+	c.mu.Lock()
+	h := c.services[cm.Fold(name)]
+	c.mu.Unlock()
+	if h == nil {
+		return NotActive
+	}
+	<-h.done
+	if err := c.side.Keep(h.name); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h.marked = false
+	return nil
+}
+
+// stop unloads a service; the last one ends the host, unless that is to stay.
+func (c *Control) stop(r *hostRequest) error {
+	key := cm.Fold(r.Service)
 	c.mu.Lock()
 	h := c.services[key]
 	c.mu.Unlock()
@@ -268,21 +325,32 @@ func (c *Control) stop(name string) error {
 		return NotActive
 	}
 	<-h.done
-	c.work.Lock()
-	defer c.work.Unlock()
 	c.mu.Lock()
-	last := len(c.services) == 1
+	last := len(c.services) == 1 && !r.Stay
+	h.marked = h.marked || r.Mark // before it can be unloaded
 	c.mu.Unlock()
-	var err error
 	if last {
+		c.EndAsks() // so that what is under way can end
+	}
+	c.work.begin()
+	defer c.work.end()
+	var err error
+	pending := false
+	switch {
+	case last:
 		err = c.side.End()
-	} else {
+	case r.Mark:
+		pending, err = c.side.Mark(h.name)
+	default:
 		err = c.side.Unload(h.name)
 	}
-	if err == nil {
-		c.mu.Lock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case err != nil:
+		h.marked = h.marked && !r.Mark
+	case !pending && c.services[key] == h:
 		delete(c.services, key)
-		c.mu.Unlock()
 	}
 	return err
 }
@@ -316,7 +384,8 @@ type link struct {
 	next   uint64
 	wait   map[uint64]chan hostReply
 	broken bool
-	crash  hostReply // of id 0, if there was one
+	asked  func(hostReply) // takes up-calls; nil while they are not answered
+	crash  hostReply       // of id 0, if there was one
 
 	ended chan struct{} // closed when nothing comes any more
 	gone  chan struct{} // closed by the manager when all is told
@@ -340,6 +409,13 @@ func (l *link) read() {
 			break
 		}
 		l.mu.Lock()
+		if asked := l.asked; r.Ask != "" {
+			l.mu.Unlock()
+			if asked != nil {
+				asked(r)
+			}
+			continue
+		}
 		if r.ID == 0 {
 			l.crash = r
 		} else if ch := l.wait[r.ID]; ch != nil {
@@ -361,7 +437,7 @@ func (l *link) call(r hostRequest, image []byte, limit time.Duration) (hostReply
 	ch := make(chan hostReply, 1)
 	l.mu.Lock()
 	l.next++
-	r.ID, r.Size = l.next, int64(len(image))
+	r.ID, r.Size, r.Answers = l.next, int64(len(image)), l.asked != nil
 	broken := l.broken
 	if !broken {
 		l.wait[r.ID] = ch
@@ -388,7 +464,11 @@ func (l *link) call(r hostRequest, image []byte, limit time.Duration) (hostReply
 	defer timer.Stop()
 	answered := func(reply hostReply) (hostReply, error) {
 		if reply.Code != Success {
-			return reply, &Error{reply.Code, reply.Detail}
+			err := &Error{reply.Code, reply.Detail}
+			if reply.Status != 0 {
+				return reply, &statusError{err, nt.Status(reply.Status)}
+			}
+			return reply, err
 		}
 		return reply, nil
 	}
@@ -419,6 +499,3 @@ func (l *link) aborted() error {
 	}
 	return &Error{ProcessAborted, "the service's host has ended"}
 }
-
-// StatusError gives the error for a status with a text.
-func StatusError(status nt.Status, text string) error { return &Error{FromStatus(status), text} }

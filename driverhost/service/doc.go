@@ -12,9 +12,14 @@
 // nobody has the lock and there is no host, or there is one (or will be, at once) and it can be
 // connected to. So nothing is started twice, whenever a manager is killed. What was wanted of a
 // service is the last line of hosts/NAME/state.json, with the machine's boot: a start that had begun is
-// ended by the next manager, a stop too, and a host that died meanwhile is a failure.
+// ended by the next manager, a stop too, a failure action that waits goes on waiting, and a host that
+// died meanwhile is a failure.
 //
-// The package may import nt, ntoskrnl/cm and go-hclog. Lock order: Manager.admin and runtime.op are
-// each outermost or runtime.op before Manager.admin; then unit.op, Manager.mu, the registry's own,
-// Store.mu, which guards the file's transaction. Manager.mu is not held while a host is asked.
+// [Settings] are what an administrator tells a manager in config.json. A [Guard] keeps the drivers in
+// hosts from changing what they must not in the registry. A [CrashList] is what is kept of crashes.
+//
+// The package may import nt, ntoskrnl/cm and go-hclog. Lock order: Manager.system, runtime.op,
+// Manager.admin, a Batch of the store; then a unit that is occupied, Manager.mu, Guard.mu, the
+// registry's own, Store.mu, which guards the file's transaction. Manager.mu is not held while a host is
+// asked.
 package service

@@ -26,6 +26,7 @@ const (
 	ProcNotFound        Code = 127
 	AlreadyExists       Code = 183
 	BadExeFormat        Code = 193
+	MoreData            Code = 234
 	InvalidImageHash    Code = 577
 	RegistryIOFailed    Code = 1016
 	DependentRunning    Code = 1051
@@ -44,6 +45,7 @@ const (
 	DependencyDeleted   Code = 1075
 	NeverStarted        Code = 1077
 	DuplicateName       Code = 1078
+	PossibleDeadlock    Code = 1131
 	ManagerNotRunning   Code = 1722
 )
 
@@ -59,6 +61,7 @@ var codeTexts = map[Code]string{
 	ProcNotFound:        "The specified procedure could not be found.",
 	AlreadyExists:       "Cannot create a file when that file already exists.",
 	BadExeFormat:        "The image is not a driver that can be run here.",
+	MoreData:            "More data is available.",
 	InvalidImageHash:    "The digital signature for this file cannot be verified.",
 	RegistryIOFailed:    "The registry's file cannot be written.",
 	DependentRunning:    "A stop control has been sent to a service that other running services are dependent on.",
@@ -77,6 +80,7 @@ var codeTexts = map[Code]string{
 	DependencyDeleted:   "The dependency service does not exist or has been marked for deletion.",
 	NeverStarted:        "No attempts to start the service have been made since the last boot.",
 	DuplicateName:       "The name is already in use as either a service name or a service display name.",
+	PossibleDeadlock:    "A potential deadlock condition has been detected.",
 	ManagerNotRunning:   "The service manager is not running.",
 }
 

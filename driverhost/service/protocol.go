@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -65,18 +66,23 @@ type Response struct {
 // Server answers clients.
 type Server struct {
 	m     *Manager
-	users []uint32
+	users atomic.Pointer[[]uint32]
 	log   hclog.Logger
 
 	mu     sync.Mutex
-	conns  map[net.Conn]struct{}
+	conns  map[net.Conn]time.Time // since when the manager waits for the client; zero: it does not
 	closed bool
 }
 
 // NewServer makes a server. Beside the process's own user and root, users may change services.
 func NewServer(m *Manager, users ...uint32) *Server {
-	return &Server{m: m, users: users, log: m.log, conns: map[net.Conn]struct{}{}}
+	s := &Server{m: m, log: m.log, conns: map[net.Conn]time.Time{}}
+	s.SetUsers(users)
+	return s
 }
+
+// SetUsers says who may change services from now on, beside the process's own user and root.
+func (s *Server) SetUsers(users []uint32) { s.users.Store(&users) }
 
 // Close ends all conversations. The listener is the caller's.
 func (s *Server) Close() {
@@ -103,9 +109,12 @@ func (s *Server) Serve(l net.Listener) error {
 			return err
 		}
 		s.mu.Lock()
+		if len(s.conns) >= maxClients {
+			s.evict()
+		}
 		full := s.closed || len(s.conns) >= maxClients
 		if !full {
-			s.conns[conn] = struct{}{}
+			s.conns[conn] = time.Now()
 		}
 		s.mu.Unlock()
 		if full {
@@ -113,6 +122,30 @@ func (s *Server) Serve(l net.Listener) error {
 			continue
 		}
 		go s.serve(conn)
+	}
+}
+
+// evict ends the conversation with the client that the manager has waited for longest, so that those
+// who hold connections keep nobody out. s.mu is held.
+func (s *Server) evict() {
+	var longest net.Conn
+	for c, since := range s.conns {
+		if !since.IsZero() && (longest == nil || since.Before(s.conns[longest])) {
+			longest = c
+		}
+	}
+	if longest != nil {
+		delete(s.conns, longest)
+		_ = longest.Close()
+	}
+}
+
+// waits notes since when the manager waits for a client, or that it does not.
+func (s *Server) waits(conn net.Conn, since time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.conns[conn]; ok {
+		s.conns[conn] = since
 	}
 }
 
@@ -149,7 +182,7 @@ func (s *Server) serve(conn net.Conn) {
 	if err != nil {
 		return
 	}
-	may := uid == 0 || uid == uint32(os.Geteuid()) || slices.Contains(s.users, uid)
+	owner := uid == 0 || uid == uint32(os.Geteuid())
 	in := bufio.NewReader(conn)
 	for {
 		_ = conn.SetReadDeadline(time.Now().Add(idleLimit))
@@ -157,7 +190,9 @@ func (s *Server) serve(conn net.Conn) {
 		if err != nil && !errors.Is(err, errLine) {
 			return
 		}
+		s.waits(conn, time.Time{})
 		response := &Response{}
+		may := owner || slices.Contains(*s.users.Load(), uid)
 		var r Request
 		switch {
 		case err != nil:
@@ -171,12 +206,13 @@ func (s *Server) serve(conn net.Conn) {
 		case !may && !harmless(r.Do):
 			s.fill(response, fail(AccessDenied, "user %d may not change services", uid))
 		default:
-			s.fill(response, s.do(&r, response))
+			s.fill(response, s.do(&r, response, owner))
 		}
 		b, e := json.Marshal(response)
 		if e != nil {
 			return
 		}
+		s.waits(conn, time.Now())
 		_ = conn.SetWriteDeadline(time.Now().Add(idleLimit))
 		if _, e := conn.Write(append(b, '\n')); e != nil || err != nil {
 			return
@@ -195,7 +231,18 @@ func harmless(do string) bool {
 	return slices.Contains([]string{DoQuery, DoConfig, DoDependents, DoTag}, do)
 }
 
-func (s *Server) do(r *Request, out *Response) (err error) {
+// mayRun says whether a user may have a request done as far as commands are concerned: they run with
+// the manager's rights, so only its owner says which. Others may take one away.
+func mayRun(r *Request, owner bool) bool {
+	sets := r.Do == DoCreate || slices.Contains(r.Fields, "command") ||
+		slices.Contains(r.Fields, "failure")
+	return owner || !sets || r.Config == nil || r.Config.Failure.Command == ""
+}
+
+func (s *Server) do(r *Request, out *Response, owner bool) (err error) {
+	if !mayRun(r, owner) {
+		return fail(AccessDenied, "only the manager's own user and root may set a command")
+	}
 	switch r.Do {
 	case DoCreate:
 		if r.Config == nil {
@@ -271,10 +318,17 @@ func merge(into, from *Config, fields []string) error {
 			into.HostGroup = from.HostGroup
 		case "failure":
 			into.Failure = from.Failure
+			into.Failure.approve = true
 		case "reset_period":
 			into.Failure.ResetPeriod = from.Failure.ResetPeriod
 		case "actions":
 			into.Failure.Actions = from.Failure.Actions
+		case "command":
+			into.Failure.Command, into.Failure.approve = from.Failure.Command, true
+		case "reboot_message":
+			into.Failure.RebootMessage = from.Failure.RebootMessage
+		case "on_non_crash":
+			into.Failure.OnNonCrash = from.Failure.OnNonCrash
 		default:
 			return fail(InvalidParameter, "field %q", f)
 		}

@@ -1,4 +1,6 @@
 package service
 
-// step is called between two steps of what changes something. Tests end the process in it.
-var step = func(string) {}
+import "github.com/drvhost/drvhost/internal/stepping"
+
+// step is called between two steps of what changes something.
+func step(name string) { stepping.At(name) }

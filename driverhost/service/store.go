@@ -1,14 +1,13 @@
 package service
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -31,34 +30,6 @@ type Store struct {
 
 // ErrInUse says that another process has the store open.
 var ErrInUse = errors.New("another process has the registry open")
-
-// The buckets of the file: one record a key, by its folded path, so that a key comes after those
-// above it; and what the file is.
-var (
-	bucketKeys   = []byte("keys")
-	bucketFormat = []byte("format")
-	formatKey    = []byte("version")
-	bootKey      = []byte("boot") // the machine's start that volatile keys are of
-)
-
-const formatVersion = "1"
-
-// record is a key in the file.
-type record struct {
-	Path     string   `json:"path"`
-	Class    string   `json:"class,omitempty"`
-	Link     bool     `json:"link,omitempty"`
-	Volatile bool     `json:"volatile,omitempty"`
-	Security []byte   `json:"security,omitempty"`
-	Values   []stored `json:"values,omitempty"`
-}
-
-// stored is a value in the file.
-type stored struct {
-	Name string `json:"name"`
-	Type uint32 `json:"type"`
-	Data []byte `json:"data"`
-}
 
 // lockWait is how long Open waits for another process to close the file.
 const lockWait = 100 * time.Millisecond
@@ -108,81 +79,30 @@ func (s *Store) Err() error {
 
 func (s *Store) load(boot string, fresh func() *cm.Registry) error {
 	return s.db.Update(func(tx *bolt.Tx) error {
-		if f := tx.Bucket(bucketFormat); f != nil {
-			if v := string(f.Get(formatKey)); v != formatVersion {
-				return fmt.Errorf("the registry has format %q, this drvhost knows %q", v, formatVersion)
-			}
-			s.Registry = cm.New()
-			if string(f.Get(bootKey)) == boot {
-				return s.read(tx)
-			}
-			return errors.Join(dropVolatile(tx), s.read(tx), s.addVolatile(tx, fresh()),
-				f.Put(bootKey, []byte(boot)))
-		}
-		s.Registry = fresh()
-		f, err := tx.CreateBucket(bucketFormat)
+		f, was, err := openFile(tx)
 		if err != nil {
 			return err
 		}
-		if _, err := tx.CreateBucket(bucketKeys); err != nil {
-			return err
-		}
-		for c := range s.Registry.Changes {
-			if err := write(tx, c); err != nil {
-				return err
+		if was == "" {
+			s.Registry = fresh()
+			for c := range s.Registry.Changes {
+				if err := f.write(c); err != nil {
+					return err
+				}
 			}
+			return f.setBoot(boot)
 		}
-		return errors.Join(f.Put(formatKey, []byte(formatVersion)), f.Put(bootKey, []byte(boot)))
+		s.Registry = cm.New()
+		if was == boot {
+			return f.read(s.Registry)
+		}
+		return errors.Join(f.dropVolatile(), f.read(s.Registry), s.addVolatile(f, fresh()),
+			f.setBoot(boot))
 	})
-}
-
-var errNoKeys = errors.New("the registry has no keys")
-
-// read puts the file's keys into the registry.
-func (s *Store) read(tx *bolt.Tx) error {
-	keys := tx.Bucket(bucketKeys)
-	if keys == nil {
-		return errNoKeys
-	}
-	return keys.ForEach(func(k, v []byte) error {
-		var r record
-		if err := json.Unmarshal(v, &r); err != nil {
-			return fmt.Errorf("key %s: %w", k, err)
-		}
-		for _, c := range r.changes() {
-			if status := s.Registry.Apply(c); status != nt.STATUS_SUCCESS {
-				return fmt.Errorf("key %s: %v: %w", r.Path, c.Op, status)
-			}
-		}
-		return nil
-	})
-}
-
-// dropVolatile takes the volatile keys out of the file.
-func dropVolatile(tx *bolt.Tx) error {
-	keys := tx.Bucket(bucketKeys)
-	if keys == nil {
-		return errNoKeys
-	}
-	var gone [][]byte
-	err := keys.ForEach(func(k, v []byte) error {
-		var r record
-		if err := json.Unmarshal(v, &r); err != nil {
-			return fmt.Errorf("key %s: %w", k, err)
-		}
-		if r.Volatile {
-			gone = append(gone, slices.Clone(k))
-		}
-		return nil
-	})
-	for _, k := range gone {
-		err = errors.Join(err, keys.Delete(k))
-	}
-	return err
 }
 
 // addVolatile adds what is volatile in another registry.
-func (s *Store) addVolatile(tx *bolt.Tx, from *cm.Registry) error {
+func (s *Store) addVolatile(f *file, from *cm.Registry) error {
 	for c := range from.Changes {
 		if !c.Volatile {
 			continue
@@ -190,25 +110,11 @@ func (s *Store) addVolatile(tx *bolt.Tx, from *cm.Registry) error {
 		if status := s.Registry.Apply(c); status != nt.STATUS_SUCCESS {
 			return fmt.Errorf("key %s: %v: %w", c.Key, c.Op, status)
 		}
-		if err := write(tx, c); err != nil {
+		if err := f.write(c); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// changes gives the changes that make a key.
-func (r *record) changes() []cm.Change {
-	list := []cm.Change{{Op: cm.OpCreateKey, Key: r.Path, Class: r.Class, Link: r.Link,
-		Volatile: r.Volatile}}
-	if r.Security != nil {
-		list = append(list, cm.Change{Op: cm.OpSetSecurity, Key: r.Path, Data: r.Security})
-	}
-	for _, v := range r.Values {
-		list = append(list, cm.Change{Op: cm.OpSetValue, Key: r.Path, Name: v.Name, Type: v.Type,
-			Data: v.Data})
-	}
-	return list
 }
 
 // change makes a change durable: in the batch under way, or by itself.
@@ -218,17 +124,25 @@ func (s *Store) change(c cm.Change) nt.Status {
 	if s.broken != nil {
 		return nt.STATUS_REGISTRY_IO_FAILED
 	}
+	if !utf8.ValidString(c.Key) || !utf8.ValidString(c.Name) || !utf8.ValidString(c.Class) {
+		return nt.STATUS_OBJECT_NAME_INVALID // a record could not tell it
+	}
 	var err error
 	if s.tx != nil {
-		err = write(s.tx, c)
+		err = fileOf(s.tx).write(c)
 	} else {
-		err = s.db.Update(func(tx *bolt.Tx) error { return write(tx, c) })
+		step("change")
+		err = s.db.Update(func(tx *bolt.Tx) error { return fileOf(tx).write(c) })
+		step("changed")
 	}
-	if err != nil {
-		s.broken = err
-		return nt.STATUS_REGISTRY_IO_FAILED
+	switch {
+	case err == nil:
+		return nt.STATUS_SUCCESS
+	case errors.Is(err, errLongPath):
+		return nt.STATUS_NAME_TOO_LONG
 	}
-	return nt.STATUS_SUCCESS
+	s.broken = err
+	return nt.STATUS_REGISTRY_IO_FAILED
 }
 
 // Batch does changes as one: after a crash there are all of them or none. Others' changes meanwhile
@@ -257,10 +171,12 @@ func (s *Store) Batch(f func() error) error {
 	if s.broken != nil {
 		return errors.Join(err, s.broken, tx.Rollback())
 	}
+	step("commit")
 	if e := tx.Commit(); e != nil {
 		s.broken = e
 		return errors.Join(err, e)
 	}
+	step("committed")
 	return err
 }
 
@@ -269,99 +185,4 @@ func (s *Store) Settled(f func()) {
 	s.batch.RLock()
 	defer s.batch.RUnlock()
 	f()
-}
-
-// write puts a change into the file.
-func write(tx *bolt.Tx, c cm.Change) error {
-	keys := tx.Bucket(bucketKeys)
-	at := []byte(cm.Fold(c.Key))
-	switch c.Op {
-	case cm.OpCreateKey:
-		return put(keys, at, &record{Path: c.Key, Class: c.Class, Link: c.Link, Volatile: c.Volatile})
-	case cm.OpDeleteKey:
-		return keys.Delete(at)
-	case cm.OpRenameKey:
-		return rename(keys, c)
-	}
-	r := record{Path: c.Key} // a root has no record until it has something
-	if old := keys.Get(at); old != nil {
-		if err := json.Unmarshal(old, &r); err != nil {
-			return fmt.Errorf("key %s: %w", c.Key, err)
-		}
-	}
-	i := slices.IndexFunc(r.Values, func(v stored) bool { return cm.Fold(v.Name) == cm.Fold(c.Name) })
-	switch c.Op {
-	case cm.OpSetValue:
-		v := stored{c.Name, c.Type, c.Data}
-		if i >= 0 {
-			r.Values[i] = v
-		} else {
-			r.Values = append(r.Values, v)
-		}
-	case cm.OpDeleteValue:
-		if i >= 0 {
-			r.Values = slices.Delete(r.Values, i, i+1)
-		}
-	case cm.OpSetSecurity:
-		r.Security = c.Data
-	default:
-		return fmt.Errorf("key %s: unknown change %d", c.Key, c.Op)
-	}
-	return put(keys, at, &r)
-}
-
-func put(keys *bolt.Bucket, at []byte, r *record) error {
-	b, err := json.Marshal(r)
-	if err != nil {
-		return err
-	}
-	return keys.Put(at, b)
-}
-
-// rename moves a key's record and those below it.
-func rename(keys *bolt.Bucket, c cm.Change) error {
-	old := cm.Fold(c.Key)
-	parent := c.Key[:len(c.Key)-len(lastName(c.Key))]
-	type moved struct {
-		at []byte
-		r  record
-	}
-	var all []moved
-	cursor := keys.Cursor()
-	for k, v := cursor.Seek([]byte(old)); k != nil; k, v = cursor.Next() {
-		s := string(k)
-		if len(s) < len(old) || s[:len(old)] != old {
-			break
-		}
-		if len(s) > len(old) && s[len(old)] != '\\' {
-			continue
-		}
-		m := moved{at: slices.Clone(k)}
-		if err := json.Unmarshal(v, &m.r); err != nil {
-			return fmt.Errorf("key %s: %w", k, err)
-		}
-		all = append(all, m)
-	}
-	for _, m := range all {
-		if err := keys.Delete(m.at); err != nil {
-			return err
-		}
-	}
-	for _, m := range all {
-		m.r.Path = parent + c.Name + m.r.Path[len(c.Key):]
-		if err := put(keys, []byte(cm.Fold(m.r.Path)), &m.r); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// lastName gives what follows the last backslash.
-func lastName(path string) string {
-	for i := len(path) - 1; i >= 0; i-- {
-		if path[i] == '\\' {
-			return path[i+1:]
-		}
-	}
-	return path
 }

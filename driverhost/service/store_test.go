@@ -13,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	bolt "go.etcd.io/bbolt"
 
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/cm"
@@ -119,6 +120,33 @@ func TestWhatIsVolatileIsGoneWithTheMachinesStart(t *testing.T) {
 				Volatile: path != plain})
 			require.Equal(t, nt.STATUS_SUCCESS, status)
 		}
+		require.NoError(t, s.Close())
+	}
+}
+
+func TestAFileOfFormat1IsUpgraded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "registry.db")
+	db, err := bolt.Open(path, 0o600, nil)
+	require.NoError(t, err)
+	require.NoError(t, db.Update(func(tx *bolt.Tx) error {
+		f, err := tx.CreateBucket(bucketFormat)
+		require.NoError(t, err)
+		require.NoError(t, f.Put(formatKey, []byte("1")))
+		keys, err := tx.CreateBucket(bucketKeys)
+		require.NoError(t, err)
+		return keys.Put([]byte(`\REGISTRY\MACHINE\K`), []byte(`{"path":"\\REGISTRY\\MACHINE\\k",`+
+			`"class":"c","values":[{"name":"b","type":4,"data":"AQAAAA=="},{"name":"","type":1,"data":""}]}`))
+	}))
+	require.NoError(t, db.Close())
+	for range 2 {
+		s := openStore(t, path)
+		k, status := s.Registry.Open(nil, `\Registry\Machine\k`, false)
+		require.Equal(t, nt.STATUS_SUCCESS, status)
+		info, _ := k.Info()
+		assert.Equal(t, "c", info.Class)
+		require.Equal(t, 2, info.Values)
+		v, _ := k.ValueAt(0)
+		assert.Equal(t, cm.Value{Name: "b", Type: 4, Data: cm.DWord(1)}, v)
 		require.NoError(t, s.Close())
 	}
 }

@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -39,8 +38,11 @@ type unit struct {
 	key string // "service NAME" or "group NAME", folded
 	dir string
 
-	op   sync.Mutex // held by what starts or ends services here
-	link *link      // to the host, or nil; guarded by Manager.mu
+	link *link // to the host, or nil; guarded by Manager.mu
+	// occupied is closed at the end of what starts or ends the host; nil if there is none. Guarded by
+	// Manager.mu, as is pace.
+	occupied chan struct{}
+	pace     pace
 	// ending says that the host's end was asked for; guarded by Manager.mu.
 	ending bool
 	state  unitRecord // guarded by Manager.mu
@@ -357,6 +359,42 @@ func (u *unit) adopt(limit time.Duration) (*link, hostReply, error) {
 		unix.Close(fd)
 	}()
 	return l, r, nil
+}
+
+// clear kills the process that has the unit's lock, and says whether it has ended within a time. It is
+// known by the lock, which a host has as descriptor HostLockFD: one that does not answer may not have
+// come to listen.
+func (u *unit) clear(limit time.Duration) bool {
+	lock, err := os.Stat(filepath.Join(u.dir, unitLock))
+	if err != nil {
+		return false
+	}
+	held, _ := filepath.Glob("/proc/[0-9]*/fd/" + strconv.Itoa(HostLockFD))
+	for _, path := range held {
+		pid, err := strconv.Atoi(strings.Split(path, "/")[2])
+		if err != nil || pid == os.Getpid() {
+			continue
+		}
+		fd, err := unix.PidfdOpen(pid, 0)
+		if err != nil {
+			continue
+		}
+		// Behind the descriptor, so that it is the same process.
+		if info, err := os.Stat(path); err == nil && os.SameFile(info, lock) {
+			_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0)
+		}
+		_ = unix.Close(fd)
+	}
+	for start := time.Now(); ; time.Sleep(5 * time.Millisecond) {
+		f, got, err := u.lock(false)
+		if got {
+			_ = f.Close()
+			return true
+		}
+		if err != nil || time.Since(start) > limit {
+			return false
+		}
+	}
 }
 
 // share connects to the host once more, for what ManagerOptions.Share is to say.

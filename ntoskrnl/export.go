@@ -191,11 +191,17 @@ var components = [][]Export{
 
 // Exports gives the whole table, sorted by name as an export directory is.
 var Exports = sync.OnceValue(func() []Export {
-	var all []Export
+	var order []*Export // since a row is large to be moved
 	for _, rows := range components {
-		all = append(all, rows...)
+		for i := range rows {
+			order = append(order, &rows[i])
+		}
 	}
-	slices.SortFunc(all, func(a, b Export) int { return strings.Compare(a.Name, b.Name) })
+	slices.SortFunc(order, func(a, b *Export) int { return strings.Compare(a.Name, b.Name) })
+	all := make([]Export, len(order))
+	for i, row := range order {
+		all[i] = *row
+	}
 	return all
 })
 

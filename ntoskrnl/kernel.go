@@ -138,7 +138,8 @@ func New(opts Options) (_ *Kernel, err error) {
 	if opts.Log == nil {
 		opts.Log = hclog.NewNullLogger()
 	}
-	k := &Kernel{opts: opts, log: opts.Log, Linker: pe.NewLinker(), rows: Exports(),
+	go kernelImage() // beside what does not need it, once in a process
+	k := &Kernel{opts: opts, log: opts.Log, Linker: pe.NewLinker(),
 		called: make(map[string]struct{}), wmiProviders: make(map[guest.Addr]struct{}),
 		power: make(map[guest.Addr]int32), extras: make(map[*devobj.Driver]*driverExtras),
 		serviceLoads: serviceLoads{loading: map[string]struct{}{}, coming: map[*pe.Module]struct{}{},
@@ -160,6 +161,7 @@ func New(opts Options) (_ *Kernel, err error) {
 	if k.Mm, err = mm.New(k.space, mm.Config{}); err != nil {
 		return nil, err
 	}
+	k.rows = Exports()
 	if err = k.loadBuiltins(); err != nil {
 		return nil, err
 	}

@@ -225,6 +225,37 @@ func TestAHostThatDoesNotAnswerTheNextManagerIsReplaced(t *testing.T) {
 	m.clean()
 }
 
+// A host that is slow to answer the next manager keeps nobody else waiting, and is found when it answers.
+func TestAHostThatIsLateIsFoundWhileOthersAreServed(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	m.start()
+	m.mustCreate(service.Config{Name: "Echo", Start: service.DemandStart, ImagePath: m.echo(),
+		Failure: again})
+	m.mustCreate(service.Config{Name: "Other", Start: service.DemandStart,
+		ImagePath: fixture(t, "exportlib")})
+	m.startIn("Echo")
+	pid := m.serves("Echo")
+	m.kill()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+	m.start()
+	m.must(service.DoStart, "Other")
+	st, ok := m.status("Echo")
+	require.True(t, ok)
+	assert.Equal(t, service.StartPending, st.State)
+	started := make(chan error, 1)
+	go func() {
+		_, err := m.ask(service.Request{Do: service.DoStart, Name: "Echo"})
+		started <- err
+	}()
+	require.NoError(t, syscall.Kill(pid, syscall.SIGCONT))
+	require.ErrorIs(t, <-started, service.AlreadyRunning, "it waits, and then finds it")
+	m.must(service.DoStop, "Other")
+	require.Equal(t, pid, m.serves("Echo"))
+	m.must(service.DoStop, "Echo")
+	m.clean()
+}
+
 // rude are clients that do not behave, on either of the manager's sockets. Each gives its
 // connection, which stays open.
 var rude = map[string]func(conn net.Conn, random *rand.Rand){

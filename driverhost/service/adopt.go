@@ -6,16 +6,22 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"sync"
+	"time"
 )
 
-// find finds the hosts that run.
+// findLimit is how long a manager's start waits for hosts to answer. Most do at once; one that is
+// stopped, or has no processor, is not to keep all others from being used.
+const findLimit = 3 * time.Second
+
+// find finds the hosts that run. Those that take long to answer are found later: until then what is to
+// be in them is StartPending, and who starts or stops it waits.
 func (m *Manager) find() error {
 	dirs, err := os.ReadDir(filepath.Join(m.opts.Dir, unitsDir))
 	if err != nil {
 		return err
 	}
-	var wg sync.WaitGroup
+	all := m.Configs()
+	held := map[*unit]<-chan struct{}{} // closed when the host is found, or ended
 	for _, d := range dirs {
 		if !d.IsDir() {
 			continue
@@ -38,27 +44,97 @@ func (m *Manager) find() error {
 		case free:
 			_ = lock.Close()
 		default:
-			wg.Go(func() { m.adopt(u) })
+			held[u] = m.findHost(u, all)
 		}
 	}
-	wg.Wait()
-	for _, c := range m.Configs() {
-		m.settleService(c)
+	late := time.After(findLimit)
+	missing := map[*unit]<-chan struct{}{}
+	for u, found := range held {
+		select {
+		case <-found:
+		case <-late:
+			late = time.After(0)
+			missing[u] = found
+		}
 	}
-	m.tidy()
+	for _, c := range all {
+		m.mu.Lock()
+		_, later := missing[m.unitFor(unitKey(&c))]
+		m.mu.Unlock()
+		if !later {
+			m.settleService(c)
+		}
+	}
+	settle := func() {
+		for u, found := range missing {
+			<-found
+			for _, c := range m.Configs() {
+				if unitKey(&c) == u.key && !m.isClosed() {
+					m.settleService(c)
+				}
+			}
+		}
+		m.tidy()
+	}
+	if len(missing) == 0 {
+		settle()
+	} else {
+		go settle()
+	}
 	return nil
 }
 
-// adopt takes a host that runs.
-func (m *Manager) adopt(u *unit) {
+// findHost adopts the host of a unit, and has its services until then.
+func (m *Manager) findHost(u *unit, all []Config) (found <-chan struct{}) {
+	var in []*runtime
+	for _, c := range all {
+		if unitKey(&c) != u.key {
+			continue
+		}
+		m.mu.Lock()
+		s := m.service(c.Name)
+		if w := u.record(c.Name).Wish; w == wishRunning || w == wishStarting {
+			s.state, s.exit, s.detail = StartPending, Success, ""
+		}
+		m.mu.Unlock()
+		_ = m.take(&operation{}, s) // nobody else has it, or asks for a host
+		in = append(in, s)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l, r := m.adopt(u)
+		for _, s := range in {
+			m.mu.Lock()
+			if s.state == StartPending {
+				s.state, s.exit = Stopped, NeverStarted
+			}
+			m.mu.Unlock()
+			m.release(s)
+		}
+		if l != nil {
+			m.goOn(u, r)
+		}
+	}()
+	return done
+}
+
+// adopt takes a host that runs, or ends one that does not answer.
+func (m *Manager) adopt(u *unit) (*link, hostReply) {
 	step("adopt")
 	l, r, err := u.adopt(m.limits().StartLimit)
+	if m.isClosed() {
+		if err == nil {
+			_ = l.conn.Close()
+		}
+		return nil, r // the next manager finds it
+	}
 	if err != nil {
 		m.log.Error("a host does not answer and is killed", "dir", u.dir, "error", err)
 		if !u.clear(m.limits().StopLimit) {
 			m.log.Error("a host does not end", "dir", u.dir)
 		}
-		return
+		return nil, r
 	}
 	m.opts.Guard.host(l.pid, u.key)
 	m.mu.Lock()
@@ -83,6 +159,11 @@ func (m *Manager) adopt(u *unit) {
 	m.log.Info("found a host", "process", l.pid, "services", r.Services)
 	m.answer(u, l, true)
 	go m.follow(u, l)
+	return l, r
+}
+
+// goOn ends what the last manager had begun with a host that runs.
+func (m *Manager) goOn(u *unit, r hostReply) {
 	for _, name := range r.Services {
 		m.mu.Lock()
 		stop := m.home(name, u).record(name).Wish == wishStopped && !m.service(name).marked

@@ -49,7 +49,9 @@ type told struct {
 }
 
 // crashName is what a folder of a crash is called: see package crash.
-var crashName = regexp.MustCompile(`^([0-9A-Za-z_.]{1,64})-(\d{8}T\d{6})-(\d{1,10})$`)
+var crashName = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^([0-9A-Za-z_.]{1,64})-(\d{8}T\d{6})-(\d{1,10})$`)
+})
 
 // maxReport bounds how much of a report is read, maxReason what is told of one.
 const (
@@ -111,7 +113,7 @@ func olderCrash(a, b Crash) int {
 
 // crashOf reads the name of a crash's folder.
 func crashOf(d fs.DirEntry) (c Crash, ok bool) {
-	parts := crashName.FindStringSubmatch(d.Name())
+	parts := crashName().FindStringSubmatch(d.Name())
 	if parts == nil || !d.IsDir() {
 		return c, false
 	}
@@ -178,7 +180,7 @@ func bugcheckOf(root *os.Root, dir string) string {
 // Report reads the report of a crash, for people or as JSON. The error is os.ErrNotExist if there is no
 // such crash, or no report in it.
 func (l CrashList) Report(id string, asJSON bool) (string, error) {
-	if !crashName.MatchString(id) {
+	if !crashName().MatchString(id) {
 		return "", fmt.Errorf("crash %q: %w", id, os.ErrNotExist)
 	}
 	root, err := os.OpenRoot(l.path)
@@ -308,7 +310,7 @@ func (m *Manager) crashed(l *link, services []string) {
 		Bugcheck: l.crash.Crash[:min(len(l.crash.Crash), maxReason)]}
 	// The host may be hostile: a path that is not one of a crash here is none.
 	dir, id := filepath.Split(l.crash.Report)
-	if parts := crashName.FindStringSubmatch(id); parts != nil && filepath.Clean(dir) == x.list.path {
+	if parts := crashName().FindStringSubmatch(id); parts != nil && filepath.Clean(dir) == x.list.path {
 		c.ID, c.Path, c.Driver = id, filepath.Join(x.list.path, id), parts[1]
 	}
 	x.mu.Lock()

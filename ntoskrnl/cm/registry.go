@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"github.com/drvhost/drvhost/nt"
 	"github.com/drvhost/drvhost/ntoskrnl/rtl"
@@ -89,12 +90,25 @@ type Key struct {
 
 // Fold gives a name as names are compared.
 func Fold(s string) string {
+	lower := -1
 	for i := range len(s) {
-		if c := s[i]; c >= 0x80 || 'a' <= c && c <= 'z' {
+		switch c := s[i]; {
+		case c >= utf8.RuneSelf:
 			return strings.Map(upcase, s)
+		case lower < 0 && 'a' <= c && c <= 'z':
+			lower = i
 		}
 	}
-	return s
+	if lower < 0 {
+		return s
+	}
+	b := []byte(s)
+	for i := lower; i < len(b); i++ {
+		if 'a' <= b[i] && b[i] <= 'z' {
+			b[i] -= 'a' - 'A'
+		}
+	}
+	return string(b)
 }
 
 func upcase(c rune) rune {

@@ -83,3 +83,12 @@ func fixturePath(t *testing.T, name string) string {
 	require.NoError(t, err)
 	return p
 }
+
+func TestARegistryWithoutANumberOfProcessorsHasThoseOfAKernel(t *testing.T) {
+	k, status := ntoskrnl.NewRegistry(0).Open(nil,
+		`\Registry\Machine\Hardware\Description\System\CentralProcessor\0`, false)
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	v, status := k.Value("VendorIdentifier")
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	assert.NotEmpty(t, v.Text())
+}

@@ -130,10 +130,13 @@ type Kernel struct {
 	closed       bool
 }
 
+// defaultProcessors is how many virtual processors a kernel has unless it is told.
+func defaultProcessors() int { return min(runtime.NumCPU(), ke.MaxProcessors) }
+
 // New makes a kernel without drivers. Close ends it.
 func New(opts Options) (_ *Kernel, err error) {
 	if opts.Processors == 0 {
-		opts.Processors = min(runtime.NumCPU(), ke.MaxProcessors)
+		opts.Processors = defaultProcessors()
 	}
 	if opts.Log == nil {
 		opts.Log = hclog.NewNullLogger()

@@ -49,8 +49,12 @@ func (k *Kernel) addService(name string) {
 	k.newServices = append(k.newServices, name)
 }
 
-// NewRegistry makes a registry with what drivers expect to be there.
+// NewRegistry makes a registry with what drivers expect to be there. 0 processors are as many as a kernel
+// has by default.
 func NewRegistry(processors int) *cm.Registry {
+	if processors == 0 {
+		processors = defaultProcessors()
+	}
 	name, err := os.Hostname()
 	if err != nil || name == "" {
 		name = "drvhost"

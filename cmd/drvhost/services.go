@@ -214,7 +214,7 @@ func (a *app) services(f *servicesFlags) error {
 	shared, err := registry.NewServer(store.Registry, registry.ServerOptions{Batch: store.Batch,
 		Settled:  store.Settled,
 		MayWrite: func(uid, _ uint32) bool { return now.Load().may(uid) },
-		Check:    guard.Check})
+		Check:    guard.Check, Limit: guard.Limit})
 	if err != nil {
 		return err
 	}

@@ -331,6 +331,33 @@ func TestAChangeThatIsCheckedAndRefusedIsNotDone(t *testing.T) {
 	}
 }
 
+func TestAProcessMakesTheRegistryLargerUpToItsLimit(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "s")
+	const limit = 100_000
+	s, err := registry.NewServer(newTree(t), registry.ServerOptions{
+		MayWrite: func(_, _ uint32) bool { return true },
+		Limit:    func(int) int { return limit }})
+	require.NoError(t, err)
+	l, err := net.Listen("unix", socket)
+	require.NoError(t, err)
+	go func() { _ = s.Serve(l) }()
+	t.Cleanup(func() { _ = s.Close() })
+	m := dial(t, socket)
+	k, _, status := m.Registry().Create(nil, software+`\X`, cm.CreateOptions{})
+	require.Equal(t, nt.STATUS_SUCCESS, status)
+	for range 10 { // one value in the other's place is no growth
+		require.Equal(t, nt.STATUS_SUCCESS, k.Set("v", nt.REG_BINARY, make([]byte, limit/3)))
+	}
+	require.Equal(t, nt.STATUS_SUCCESS, k.Set("w", nt.REG_BINARY, make([]byte, limit/3)))
+	require.Equal(t, nt.STATUS_REGISTRY_QUOTA_LIMIT, k.Set("x", nt.REG_BINARY, make([]byte, limit/2)))
+	require.Equal(t, nt.STATUS_SUCCESS, k.DeleteValue("w"))
+	require.Equal(t, nt.STATUS_SUCCESS, k.Set("x", nt.REG_BINARY, make([]byte, limit/2)))
+	for n := 0; status == nt.STATUS_SUCCESS && n < limit; n++ {
+		_, _, status = m.Registry().Create(k, fmt.Sprint("k", n), cm.CreateOptions{})
+	}
+	require.Equal(t, nt.STATUS_REGISTRY_QUOTA_LIMIT, status, "keys count too")
+}
+
 func TestAProcessThatIsDisconnectedCannotWriteByItsConnection(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	s := serve(t, newTree(t), socket, true)

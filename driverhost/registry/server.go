@@ -22,6 +22,9 @@ type ServerOptions struct {
 	// Check, if set, is asked about each change of a process that may write, whose path then has no
 	// links in it; what is not STATUS_SUCCESS refuses it.
 	Check func(pid int, c cm.Change) nt.Status
+	// Limit, if set, gives by how many bytes of cm.QuotaBytes a process may have the registry grow by one
+	// connection; 0 is without a limit. What it takes away counts for it.
+	Limit func(pid int) int
 	// Batch, if set, makes the changes of f durable as one before it returns.
 	Batch func(f func() error) error
 	// Settled, if set, calls f while no Batch is half done.
@@ -184,6 +187,7 @@ type peer struct {
 	mu      sync.Mutex     // held while an answer is written
 	answers sync.WaitGroup // to a wait, under way
 	cut     atomic.Bool    // by Disconnect
+	grown   int            // bytes, by its changes; only its goroutine uses it
 }
 
 // bufferSize is how much is read at once, in bytes.
@@ -391,7 +395,9 @@ func (s *Server) do(p *peer, all []cm.Change) nt.Status {
 	f := func() error {
 		for _, c := range all {
 			if status = s.checked(p, &c); status == nt.STATUS_SUCCESS {
+				before := s.reg.Used()
 				status = s.one(c)
+				p.grown = max(0, p.grown+s.reg.Used()-before)
 			}
 			if status != nt.STATUS_SUCCESS {
 				return nil
@@ -411,6 +417,11 @@ func (s *Server) do(p *peer, all []cm.Change) nt.Status {
 func (s *Server) checked(p *peer, c *cm.Change) (status nt.Status) {
 	if p.cut.Load() {
 		return nt.STATUS_ACCESS_DENIED
+	}
+	if s.opts.Limit != nil && c.Op != cm.OpDeleteKey && c.Op != cm.OpDeleteValue {
+		if most := s.opts.Limit(p.pid); most != 0 && p.grown+len(c.Data) > most {
+			return nt.STATUS_REGISTRY_QUOTA_LIMIT
+		}
 	}
 	if s.opts.Check == nil {
 		return nt.STATUS_SUCCESS

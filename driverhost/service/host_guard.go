@@ -16,6 +16,9 @@ import (
 // maxMade is how many services a host may register.
 const maxMade = 64
 
+// hostGrowth is by how many bytes a host may have the registry grow: all of them share cm.QuotaBytes.
+const hostGrowth = 16 << 20
+
 // Values of a service's key that are a driver's business in no service: they say what the manager does
 // with its own rights, and with whom a service shares a host.
 var managerValues = folded(valFailure, valCommand, valReboot, valNonCrash, valHostGroup, valDelete,
@@ -121,6 +124,16 @@ func (g *Guard) Check(pid int, c cm.Change) nt.Status {
 	return nt.STATUS_SUCCESS
 }
 
+// Limit gives by how many bytes a process may have the registry grow, 0 for as many as there are.
+func (g *Guard) Limit(pid int) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, isHost := g.hosts[pid]; isHost {
+		return hostGrowth
+	}
+	return 0
+}
+
 // place gives the path, without links on the way, of the key that a change is of; ok is false if there
 // is no such key, or none above one that is to be made.
 func (g *Guard) place(c cm.Change) (path string, ok bool) {
@@ -216,9 +229,14 @@ func (g *Guard) makes(name, unit string) bool {
 		return true
 	}
 	n := 0
-	for _, u := range g.made {
-		if u == unit {
+	for service, u := range g.made {
+		if u != unit {
+			continue
+		}
+		if _, status := g.registry.Open(nil, ServicesKey+`\`+service, true); status.Success() {
 			n++
+		} else {
+			delete(g.made, service) // it is gone again
 		}
 	}
 	if n >= maxMade {

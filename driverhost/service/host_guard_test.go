@@ -103,7 +103,6 @@ func TestAHostRegistersServicesThatAreItsOwnUntilSomebodyChangesThem(t *testing.
 	const me, other = 7, 8
 	g.host(me, "service ME")
 	g.host(other, "service OTHER")
-	key := ServicesKey + `\New`
 	do := func(pid int, c cm.Change) bool {
 		if g.Check(pid, c) != nt.STATUS_SUCCESS {
 			return false
@@ -125,10 +124,13 @@ func TestAHostRegistersServicesThatAreItsOwnUntilSomebodyChangesThem(t *testing.
 	g.taken("new")
 	assert.False(t, do(me, set("ImagePath", nt.REG_EXPAND_SZ, cm.SZ("/evil.sys"))))
 	assert.False(t, do(me, cm.Change{Op: cm.OpDeleteKey, Key: real}))
+	name := func(i int) string { return real + string(rune('A'+i/26)) + string(rune('a'+i%26)) }
 	for i := range maxMade + 5 {
-		c := cm.Change{Op: cm.OpCreateKey, Key: key + string(rune('A'+i/26)) + string(rune('a'+i%26))}
-		assert.Equal(t, i < maxMade, g.Check(me, c) == nt.STATUS_SUCCESS, i)
+		assert.Equal(t, i < maxMade, do(me, cm.Change{Op: cm.OpCreateKey, Key: name(i)}), i)
 	}
+	require.True(t, do(me, cm.Change{Op: cm.OpDeleteKey, Key: name(3)}))
+	assert.True(t, do(me, cm.Change{Op: cm.OpCreateKey, Key: name(maxMade)}), "in its place")
+	assert.False(t, do(me, cm.Change{Op: cm.OpCreateKey, Key: name(maxMade + 1)}))
 }
 
 // A name that a host has claimed, with a change that failed or that it took back, is not its own when
@@ -137,6 +139,8 @@ func TestAServiceThatAToolWritesIsNoHosts(t *testing.T) {
 	r := cm.Initial(cm.System{})
 	g := NewGuard(r)
 	g.host(7, "service ME")
+	assert.Equal(t, hostGrowth, g.Limit(7))
+	assert.Zero(t, g.Limit(9))
 	real := `\REGISTRY\Machine\System\ControlSet001\Services\New`
 	do := func(pid int, c cm.Change) bool {
 		return g.Check(pid, c) == nt.STATUS_SUCCESS && r.Apply(c) == nt.STATUS_SUCCESS

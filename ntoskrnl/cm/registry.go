@@ -291,6 +291,13 @@ func (r *Registry) Resolve(path string, itself bool) (string, nt.Status) {
 	return strings.Join(append([]string{n.path()}, names...), `\`), nt.STATUS_SUCCESS
 }
 
+// Used gives how many bytes of QuotaBytes names and data take.
+func (r *Registry) Used() int {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.used
+}
+
 // CreateOptions is how a key is made.
 type CreateOptions struct {
 	Class    string

@@ -66,6 +66,10 @@ var rows = []row{
 		"≤ 10,240 B, of 10,000 threads"},
 	{"replay of a recorded IOCTL of 64 B", "./driverhost/replay", "BenchmarkReplay", "ns", "x-floor",
 		"≤ 3,333 ns, reading the trace included; ratio to the IOCTL in a loop"},
+	{"200 services registered and started", "./cmd/drvhost", "BenchmarkTwoHundredServices", "ns",
+		"x-bare", "≤ 3 s; ratio to as many bare starts of drvhost"},
+	{"sc start until the device is open", "./cmd/drvhost", "BenchmarkStartToOpen", "ns-beyond", "x-bare",
+		"≤ 5 ms beyond a bare start of drvhost; ratio of all of it to that"},
 	{"pool allocation and free, in Go", "./ntoskrnl/mm", "BenchmarkPoolPair64", "ns/op", "", ""},
 }
 

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -141,6 +142,25 @@ func TestANewHostSweepsUpAfterTheDead(t *testing.T) {
 	none, err := List(filepath.Join(dir, "missing"))
 	require.NoError(t, err)
 	assert.Empty(t, none)
+}
+
+func TestOfManyHostsThatSeemToLiveAFewAreAskedEachTime(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, PrepareRuntimeDir(dir))
+	const many = 20
+	for i := range many { // of this process, but nobody listens there
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "hosts", fmt.Sprintf("%d-%d.sock", os.Getpid(), i)),
+			nil, 0o600))
+	}
+	const nobody = 1<<22 + 1 // no process has such a number
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "hosts", fmt.Sprintf("%d-x.sock", nobody)), nil, 0o600))
+	for left := many; left > 0; {
+		require.NoError(t, Sweep(dir))
+		all, err := os.ReadDir(filepath.Join(dir, "hosts"))
+		require.NoError(t, err)
+		assert.Len(t, all, max(0, left-probedAnyway))
+		left = len(all)
+	}
 }
 
 func TestLongPathsWork(t *testing.T) {

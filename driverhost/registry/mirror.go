@@ -287,7 +287,7 @@ func rights(oob []byte) (fds []int, err error) {
 
 // step does what a frame says. id is not 0 for the answer to a request.
 func (m *Mirror) step(conn net.Conn) (id uint64, status nt.Status, err error) {
-	kind, r, err := readFrame(conn, nil)
+	kind, r, err := readFrame(conn, maxFrame)
 	if err != nil {
 		return 0, 0, err
 	}
@@ -504,7 +504,7 @@ func (m *Mirror) fresh() {
 	if last, ok := c.load(); ok && last == m.at.Load() {
 		return
 	}
-	m.ask(kindPull)
+	m.ask(kindPull, m.at.Load())
 }
 
 // watch has the server tell when there is a later change, unless it is asked for that already.
@@ -517,12 +517,12 @@ func (m *Mirror) watch() {
 	conn, id := m.conn, m.number()
 	m.watching = id
 	m.mu.Unlock()
-	m.send(conn, kindWait, id, nil) // if it fails, the next connection has it sent again
+	m.send(conn, kindWait, id, m.at.Load(), nil) // if it fails, the next connection has it sent again
 }
 
 // watched follows a change that watches wait for.
 func (m *Mirror) watched() {
-	m.ask(kindPull)
+	m.ask(kindPull, m.at.Load())
 	if m.reg.Watched() {
 		m.watch()
 	}
@@ -537,7 +537,7 @@ func (m *Mirror) write(c cm.Change) nt.Status {
 	b := m.batched
 	if b == nil {
 		m.mu.Unlock()
-		return m.ask(kindWrite, c)
+		return m.ask(kindWrite, m.at.Load(), c)
 	}
 	full := len(b.changes) >= maxWrites || b.bytes+len(c.Data) > maxData
 	m.mu.Unlock()
@@ -590,11 +590,13 @@ func (m *Mirror) writeBatch() nt.Status {
 	if len(changes) == 0 {
 		return nt.STATUS_SUCCESS
 	}
-	return m.ask(kindWriteAll, changes...)
+	// The changes are done here, and may be refused there: it is told the whole tree.
+	return m.ask(kindWrite, 0, changes...)
 }
 
-// ask sends a request and waits for its answer, after which what has happened until then is done here.
-func (m *Mirror) ask(kind byte, changes ...cm.Change) nt.Status {
+// ask sends a request, as one that has come to a change of the server's, and waits for its answer, after
+// which what has happened since then is done here.
+func (m *Mirror) ask(kind byte, since uint64, changes ...cm.Change) nt.Status {
 	answer := make(chan nt.Status, 1)
 	m.mu.Lock()
 	conn, id := m.conn, m.number()
@@ -605,7 +607,7 @@ func (m *Mirror) ask(kind byte, changes ...cm.Change) nt.Status {
 	if conn == nil {
 		return nt.STATUS_REGISTRY_IO_FAILED
 	}
-	m.send(conn, kind, id, changes) // if it fails, so does what waits
+	m.send(conn, kind, id, since, changes) // if it fails, so does what waits
 	late := time.NewTimer(answerWait)
 	defer late.Stop()
 	select {
@@ -624,11 +626,7 @@ func (m *Mirror) number() uint64 {
 }
 
 // send sends a request. An error ends the connection.
-func (m *Mirror) send(conn net.Conn, kind byte, id uint64, changes []cm.Change) {
-	since := m.at.Load()
-	if kind == kindWriteAll {
-		kind, since = kindWrite, 0 // these changes are done here, and may be refused there
-	}
+func (m *Mirror) send(conn net.Conn, kind byte, id, since uint64, changes []cm.Change) {
 	f, before := newFrame(kind).number(id).number(since), ""
 	for i := range changes {
 		f = f.change(&changes[i], before)

@@ -39,9 +39,6 @@ const (
 	kindDone
 )
 
-// kindWriteAll is a write after which the mirror is to be told the whole tree.
-const kindWriteAll = 0xFF
-
 const (
 	maxFrame  = 32 << 20 // bytes of a frame
 	maxData   = 16 << 20 // bytes of a value that is shared
@@ -193,14 +190,12 @@ func (r *reader) changes(f func(c cm.Change) error) error {
 	return nil
 }
 
-// readFrame reads a frame; memory is taken as its bytes come, not as its length says. buf is used if it
-// is large enough.
-func readFrame(in io.Reader, buf []byte) (kind byte, r *reader, err error) {
-	return readFrameUpTo(in, buf, maxFrame)
-}
+// plainFrame is how long a frame may be for its memory to be taken at once.
+const plainFrame = 2 * treeFrame
 
-// readFrameUpTo is readFrame for who may send smaller frames only.
-func readFrameUpTo(in io.Reader, buf []byte, most int64) (kind byte, r *reader, err error) {
+// readFrame reads a frame of at most so many bytes. The memory of a long one is taken as its bytes come,
+// not as its length says.
+func readFrame(in io.Reader, most int64) (kind byte, r *reader, err error) {
 	var head [5]byte
 	if _, err := io.ReadFull(in, head[:]); err != nil {
 		return 0, nil, err
@@ -209,9 +204,10 @@ func readFrameUpTo(in io.Reader, buf []byte, most int64) (kind byte, r *reader, 
 	if n < 0 || n >= most {
 		return 0, nil, fmt.Errorf("registry: a frame of %d bytes, at most %d are allowed", n+1, most)
 	}
-	if n <= int64(len(buf)) {
-		_, err = io.ReadFull(in, buf[:n])
-		return head[4], &reader{b: buf[:n]}, err
+	if n <= plainFrame {
+		b := make([]byte, n)
+		_, err = io.ReadFull(in, b)
+		return head[4], &reader{b: b}, err
 	}
 	b, err := io.ReadAll(io.LimitReader(in, n))
 	if err == nil && int64(len(b)) < n {

@@ -29,8 +29,12 @@ func newTree(t *testing.T) *cm.Registry {
 }
 
 func serve(t *testing.T, r *cm.Registry, socket string, write bool) *registry.Server {
-	s, err := registry.NewServer(r, registry.ServerOptions{
+	return serveWith(t, r, socket, registry.ServerOptions{
 		MayWrite: func(_, _ uint32) bool { return write }})
+}
+
+func serveWith(t *testing.T, r *cm.Registry, socket string, o registry.ServerOptions) *registry.Server {
+	s, err := registry.NewServer(r, o)
 	require.NoError(t, err)
 	l, err := net.Listen("unix", socket)
 	require.NoError(t, err)
@@ -167,7 +171,7 @@ func TestChangesOfOneRequestAreSeenTogether(t *testing.T) {
 	tree := newTree(t)
 	var half, whole sync.RWMutex
 	within := make(chan struct{})
-	s, err := registry.NewServer(tree, registry.ServerOptions{
+	serveWith(t, tree, socket, registry.ServerOptions{
 		MayWrite: func(_, _ uint32) bool { return true },
 		Batch: func(f func() error) error {
 			half.Lock()
@@ -183,11 +187,6 @@ func TestChangesOfOneRequestAreSeenTogether(t *testing.T) {
 			defer half.RUnlock()
 			f()
 		}})
-	require.NoError(t, err)
-	l, err := net.Listen("unix", socket)
-	require.NoError(t, err)
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close() })
 	writer, reader := dial(t, socket), dial(t, socket)
 	whole.Lock()
 	written := make(chan nt.Status, 1)
@@ -258,7 +257,7 @@ func TestABatchIsOneRequest(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	tree := newTree(t)
 	batches := 0
-	s, err := registry.NewServer(tree, registry.ServerOptions{
+	serveWith(t, tree, socket, registry.ServerOptions{
 		MayWrite: func(_, _ uint32) bool { return true },
 		Check: func(_ int, c cm.Change) nt.Status {
 			if c.Name == "no" {
@@ -270,11 +269,6 @@ func TestABatchIsOneRequest(t *testing.T) {
 			batches++
 			return f()
 		}})
-	require.NoError(t, err)
-	l, err := net.Listen("unix", socket)
-	require.NoError(t, err)
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close() })
 	m := dial(t, socket)
 	make3 := func(third string) error {
 		return m.Batch(func() error {
@@ -301,7 +295,7 @@ func TestABatchIsOneRequest(t *testing.T) {
 func TestAChangeThatIsCheckedAndRefusedIsNotDone(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	tree := newTree(t)
-	s, err := registry.NewServer(tree, registry.ServerOptions{
+	serveWith(t, tree, socket, registry.ServerOptions{
 		MayWrite: func(_, _ uint32) bool { return true },
 		Check: func(pid int, c cm.Change) nt.Status {
 			if pid != os.Getpid() || strings.EqualFold(c.Key, software+`\No`) {
@@ -309,11 +303,6 @@ func TestAChangeThatIsCheckedAndRefusedIsNotDone(t *testing.T) {
 			}
 			return nt.STATUS_SUCCESS
 		}})
-	require.NoError(t, err)
-	l, err := net.Listen("unix", socket)
-	require.NoError(t, err)
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close() })
 	m := dial(t, socket)
 	_, _, status := m.Registry().Create(nil, software+`\No`, cm.CreateOptions{})
 	require.Equal(t, nt.STATUS_ACCESS_DENIED, status)
@@ -334,14 +323,9 @@ func TestAChangeThatIsCheckedAndRefusedIsNotDone(t *testing.T) {
 func TestAProcessMakesTheRegistryLargerUpToItsLimit(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "s")
 	const limit = 100_000
-	s, err := registry.NewServer(newTree(t), registry.ServerOptions{
+	serveWith(t, newTree(t), socket, registry.ServerOptions{
 		MayWrite: func(_, _ uint32) bool { return true },
 		Limit:    func(int) int { return limit }})
-	require.NoError(t, err)
-	l, err := net.Listen("unix", socket)
-	require.NoError(t, err)
-	go func() { _ = s.Serve(l) }()
-	t.Cleanup(func() { _ = s.Close() })
 	m := dial(t, socket)
 	k, _, status := m.Registry().Create(nil, software+`\X`, cm.CreateOptions{})
 	require.Equal(t, nt.STATUS_SUCCESS, status)

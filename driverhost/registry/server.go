@@ -252,7 +252,7 @@ func (s *Server) serve(conn net.Conn) {
 		most = strangerFrame
 	}
 	for {
-		kind, r, err := readFrameUpTo(in, nil, most)
+		kind, r, err := readFrame(in, most)
 		if err != nil {
 			return
 		}

@@ -115,8 +115,8 @@ func below(path, key string) (rest string, ok bool) {
 }
 
 // Check says whether a process may do a change: STATUS_SUCCESS or STATUS_ACCESS_DENIED. Processes other
-// than hosts may do any: who may write at all is decided before. Nothing else may change the registry
-// until the change is done, for it looks where links lead.
+// than hosts may do any: who may write at all is decided before. The change's path has no links in it, as
+// cm.Registry.Resolve gives it, and nothing else may change the registry until the change is done.
 func (g *Guard) Check(pid int, c cm.Change) nt.Status {
 	if !g.allows(pid, c) {
 		return nt.STATUS_ACCESS_DENIED
@@ -134,44 +134,18 @@ func (g *Guard) Limit(pid int) int {
 	return 0
 }
 
-// place gives the path, without links on the way, of the key that a change is of; ok is false if there
-// is no such key, or none above one that is to be made.
-func (g *Guard) place(c cm.Change) (path string, ok bool) {
-	if c.Op != cm.OpCreateKey {
-		k, status := g.registry.Open(nil, c.Key, true)
-		if !status.Success() {
-			return "", false
-		}
-		return k.Path(), true
-	}
-	key := strings.TrimSuffix(c.Key, `\`)
-	at := strings.LastIndexByte(key, '\\')
-	if at < 0 {
-		return "", false
-	}
-	k, status := g.registry.Open(nil, key[:at], false)
-	if !status.Success() {
-		return "", false
-	}
-	return k.Path() + key[at:], true
-}
-
 func (g *Guard) allows(pid int, c cm.Change) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	unit, isHost := g.hosts[pid]
-	key, ok := g.place(c)
-	if !ok {
-		return true // it cannot be done
-	}
+	path, services, control := cm.Fold(c.Key), g.path(ServicesKey), g.path(controlKey)
 	if !isHost {
-		if rest, ok := below(cm.Fold(key), g.path(ServicesKey)); ok {
+		if rest, ok := below(path, services); ok {
 			name, _, _ := strings.Cut(rest, `\`)
 			delete(g.made, name) // it is taken
 		}
 		return true
 	}
-	path, services, control := cm.Fold(key), g.path(ServicesKey), g.path(controlKey)
 	if _, above := below(services, path); above || path == currentControlSet {
 		return false // Services itself, a key above it, or the link to that
 	}

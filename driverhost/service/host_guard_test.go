@@ -10,6 +10,16 @@ import (
 	"github.com/drvhost/drvhost/ntoskrnl/cm"
 )
 
+// checked asks a guard as the registry's server does.
+func checked(g *Guard, pid int, c cm.Change) nt.Status {
+	key, status := g.registry.Resolve(c.Key, c.Op != cm.OpCreateKey || c.Link)
+	if status != nt.STATUS_SUCCESS {
+		return status
+	}
+	c.Key = key
+	return g.Check(pid, c)
+}
+
 func TestAHostTouchesNoServiceThatIsNotItsOwn(t *testing.T) {
 	r := cm.Initial(cm.System{})
 	require.NoError(t, seedGroupOrder(r))
@@ -87,14 +97,14 @@ func TestAHostTouchesNoServiceThatIsNotItsOwn(t *testing.T) {
 			Key: services + `\L\`, Link: true}, false},
 	} {
 		t.Run(c.fact, func(t *testing.T) {
-			assert.Equal(t, c.may, g.Check(me, c.c) == nt.STATUS_SUCCESS)
-			assert.Equal(t, nt.STATUS_SUCCESS, g.Check(tool, c.c), "a tool may do anything")
+			assert.Equal(t, c.may, checked(g, me, c.c) == nt.STATUS_SUCCESS)
+			assert.Equal(t, nt.STATUS_SUCCESS, checked(g, tool, c.c), "a tool may do anything")
 		})
 	}
-	assert.Equal(t, nt.STATUS_SUCCESS, g.Check(friend, set(services+`\Friend`, "Whatever")))
-	assert.NotEqual(t, nt.STATUS_SUCCESS, g.Check(friend, set(services+`\Mine`, "Whatever")))
+	assert.Equal(t, nt.STATUS_SUCCESS, checked(g, friend, set(services+`\Friend`, "Whatever")))
+	assert.NotEqual(t, nt.STATUS_SUCCESS, checked(g, friend, set(services+`\Mine`, "Whatever")))
 	g.gone(me, "service OTHER")
-	assert.NotEqual(t, nt.STATUS_SUCCESS, g.Check(me, set(services+`\Victim`, "x")))
+	assert.NotEqual(t, nt.STATUS_SUCCESS, checked(g, me, set(services+`\Victim`, "x")))
 }
 
 func TestAHostRegistersServicesThatAreItsOwnUntilSomebodyChangesThem(t *testing.T) {
@@ -104,7 +114,7 @@ func TestAHostRegistersServicesThatAreItsOwnUntilSomebodyChangesThem(t *testing.
 	g.host(me, "service ME")
 	g.host(other, "service OTHER")
 	do := func(pid int, c cm.Change) bool {
-		if g.Check(pid, c) != nt.STATUS_SUCCESS {
+		if checked(g, pid, c) != nt.STATUS_SUCCESS {
 			return false
 		}
 		require.Equal(t, nt.STATUS_SUCCESS, r.Apply(c), c.Op)
@@ -143,12 +153,12 @@ func TestAServiceThatAToolWritesIsNoHosts(t *testing.T) {
 	assert.Zero(t, g.Limit(9))
 	real := `\REGISTRY\Machine\System\ControlSet001\Services\New`
 	do := func(pid int, c cm.Change) bool {
-		return g.Check(pid, c) == nt.STATUS_SUCCESS && r.Apply(c) == nt.STATUS_SUCCESS
+		return checked(g, pid, c) == nt.STATUS_SUCCESS && r.Apply(c) == nt.STATUS_SUCCESS
 	}
 	set := func(name string, typ uint32, data []byte) cm.Change {
 		return cm.Change{Op: cm.OpSetValue, Key: real, Name: name, Type: typ, Data: data}
 	}
-	assert.Equal(t, nt.STATUS_SUCCESS, g.Check(7, cm.Change{Op: cm.OpCreateKey, Key: real}))
+	assert.Equal(t, nt.STATUS_SUCCESS, checked(g, 7, cm.Change{Op: cm.OpCreateKey, Key: real}))
 	const tool = 9
 	assert.True(t, do(tool, cm.Change{Op: cm.OpCreateKey, Key: real}))
 	assert.True(t, do(tool, set("Type", nt.REG_DWORD, cm.DWord(1))))
